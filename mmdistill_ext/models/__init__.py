@@ -1,0 +1,3 @@
+from . import algorithms, backbones, connectors, distillers, losses
+
+__all__ = ['algorithms', 'backbones', 'connectors', 'distillers', 'losses']
