@@ -1,0 +1,58 @@
+"""The only file that knows of version gaps between MMRazor 1.0.0, mmengine and PyTorch.
+
+Nothing here imports torch or MMRazor at its top, so that ``mmdistill_ext.pth`` can run
+:func:`let_mmrazor_import` when Python starts: MMRazor's own ``train.py`` imports all of MMRazor
+before it reads the config that names this plugin.
+"""
+import sys
+from importlib.machinery import PathFinder
+
+# They build quantization tables at import time out of names that PyTorch 2 no longer has, and do
+# so only where they see torch >= 1.13. Distillation needs none of the tables.
+_TABLES = ('mmrazor.structures.quantization.backend_config.common_operator_config_utils',
+           'mmrazor.structures.quantization.backend_config.mapping')
+
+
+class _SkipTables:
+    """Imports MMRazor's table modules as they import themselves on torch < 1.13.
+
+    ``mmrazor.digit_version`` answers 1.12 while such a module runs and is put back afterwards,
+    also when the import fails. torch is not touched.
+    """
+
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name not in _TABLES:
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is not None:
+            spec.loader.exec_module = _exec_as_old_torch(spec.loader.exec_module)
+        return spec
+
+
+def _exec_as_old_torch(exec_module):
+
+    def exec_(module):
+        import mmrazor
+        digit_version = mmrazor.digit_version
+        mmrazor.digit_version = lambda version: digit_version(
+            version if version == '1.13.0' else '1.12.0')
+        try:
+            exec_module(module)
+        finally:
+            mmrazor.digit_version = digit_version
+            if hasattr(module, 'digit_version'):
+                module.digit_version = digit_version
+
+    return exec_
+
+
+def let_mmrazor_import() -> None:
+    """Let ``import mmrazor.models`` work on PyTorch 2. Calling it again does nothing."""
+    if not any(getattr(finder, '__name__', '') == '_SkipTables' for finder in sys.meta_path):
+        sys.meta_path.insert(0, _SkipTables)
+
+
+def enable() -> None:
+    """Bridge every known gap. Called by ``import mmdistill_ext``."""
+    let_mmrazor_import()
