@@ -1,0 +1,3 @@
+from .feature_l2 import FeatureL2Loss
+
+__all__ = ['FeatureL2Loss']

@@ -1,0 +1,74 @@
+"""The transforms that also look at neighbouring pixels, for the ablation of METHODS section 1."""
+import math
+
+import torch
+from mmcv.cnn import NonLocal2d
+from mmcv.ops import DeformConv2dPack
+from mmrazor.models.architectures.connectors.base_connector import BaseConnector
+from mmrazor.registry import MODELS
+from torch import Tensor, nn
+
+
+@MODELS.register_module()
+class Conv3x3Connector(BaseConnector):
+    """3x3 convolution, ReLU, 3x3 convolution; hidden width as the teacher's.
+
+    Args:
+        in_channels (int): Channels of the student.
+        out_channels (int): Channels of the teacher.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.convs = nn.Sequential(
+            nn.Conv2d(in_channels, out_channels, 3, padding=1), nn.ReLU(inplace=True),
+            nn.Conv2d(out_channels, out_channels, 3, padding=1))
+
+    def forward_train(self, feature: Tensor) -> Tensor:
+        """``[N, in_channels, H, W]`` -> ``[N, out_channels, H, W]``."""
+        return self.convs(feature)
+
+
+@MODELS.register_module()
+class DeformableConnector(BaseConnector):
+    """Deformable 3x3, ReLU, deformable 3x3, with mmcv's layer; it has no bias.
+
+    Args:
+        in_channels (int): Channels of the student.
+        out_channels (int): Channels of the teacher.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv1 = DeformConv2dPack(in_channels, out_channels, 3, padding=1)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = DeformConv2dPack(out_channels, out_channels, 3, padding=1)
+
+    def forward_train(self, feature: Tensor) -> Tensor:
+        """``[N, in_channels, H, W]`` -> ``[N, out_channels, H, W]``, float32 under AMP."""
+        # mmcv takes up to 32 samples at a time, and only where that divides the batch.
+        self.conv1.im2col_step = self.conv2.im2col_step = math.gcd(len(feature), 32)
+        # mmcv's op has no bfloat16 and wants a contiguous input.
+        with torch.autocast(feature.device.type, enabled=False):
+            feature = feature.type_as(self.conv1.weight).contiguous()
+            return self.conv2(self.relu(self.conv1(feature)))
+
+
+@MODELS.register_module()
+class NonLocalConnector(BaseConnector):
+    """mmcv's non-local block, then a 1x1 convolution where the channels differ.
+
+    Args:
+        in_channels (int): Channels of the student.
+        out_channels (int): Channels of the teacher.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.non_local = NonLocal2d(in_channels)
+        self.conv = (nn.Identity() if in_channels == out_channels else
+                     nn.Conv2d(in_channels, out_channels, 1))
+
+    def forward_train(self, feature: Tensor) -> Tensor:
+        """``[N, in_channels, H, W]`` -> ``[N, out_channels, H, W]``."""
+        return self.conv(self.non_local(feature))

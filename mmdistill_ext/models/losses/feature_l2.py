@@ -1,0 +1,70 @@
+"""Squared distance between two feature maps, METHODS section 1."""
+import torch
+from mmrazor.registry import MODELS
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from mmdistill_ext.errors import ConfigError
+
+
+class _SquaredDistance(torch.autograd.Function):
+    """``sum((student - teacher)^2) / N``, of which only the difference is kept for backward.
+
+    Written with plain operators, autograd would also keep what the teacher and the casts need.
+    """
+
+    @staticmethod
+    def forward(ctx, student: Tensor, teacher: Tensor) -> Tensor:
+        # Half precision neither holds the sum nor the small differences that matter.
+        wide = torch.promote_types(torch.promote_types(student.dtype, teacher.dtype),
+                                   torch.float32)
+        diff = student.to(wide) - teacher
+        # The gradient is rounded to the student's dtype anyway, so the difference is kept in it.
+        ctx.save_for_backward(diff.to(student.dtype))
+        ctx.wide = wide
+        return diff.square().sum() / len(student)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        diff, = ctx.saved_tensors
+        return (diff.to(ctx.wide) * (grad * 2 / len(diff))).to(diff.dtype), None
+
+
+def feature_l2(student: Tensor, teacher: Tensor) -> Tensor:
+    """Sum of the squared differences over everything, divided by the batch.
+
+    Args:
+        student (Tensor): ``[N, ...]``, of any floating dtype.
+        teacher (Tensor): The same shape. Never gets a gradient.
+
+    Returns:
+        Tensor: A scalar, float32 for half-precision inputs.
+    """
+    if student.shape != teacher.shape:
+        raise ConfigError(
+            f'FeatureL2Loss: the student feature is {tuple(student.shape)}, the teacher feature '
+            f'{tuple(teacher.shape)}; they must agree (a connector changes channels)')
+    return _SquaredDistance.apply(student, teacher.detach())
+
+
+@MODELS.register_module()
+class FeatureL2Loss(nn.Module):
+    """``loss_weight * sum((F_s - F_t)^2) / N``.
+
+    Args:
+        loss_weight (float): alpha in METHODS section 1. Defaults to 1.0.
+    """
+
+    def __init__(self, loss_weight: float = 1.0) -> None:
+        super().__init__()
+        self.loss_weight = loss_weight
+
+    def forward(self, s_feature: Tensor, t_feature: Tensor) -> Tensor:
+        """See :func:`feature_l2`.
+
+        Args:
+            s_feature (Tensor): ``[N, C, H, W]``, the student's after its connector.
+            t_feature (Tensor): ``[N, C, H, W]``, the teacher's.
+        """
+        return self.loss_weight * feature_l2(s_feature, t_feature)
