@@ -1,0 +1,3 @@
+from .link_distiller import LinkDistiller
+
+__all__ = ['LinkDistiller']

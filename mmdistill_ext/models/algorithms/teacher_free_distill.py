@@ -1,0 +1,38 @@
+"""A student that teaches itself, through links."""
+from typing import List, Optional
+
+from mmengine.structures import BaseDataElement
+from mmrazor.models.algorithms import SelfDistill
+from mmrazor.models.algorithms.base import LossResults
+from mmrazor.registry import MODELS
+from torch import Tensor
+
+from ...errors import ConfigError
+from ..distillers import LinkDistiller
+
+
+@MODELS.register_module()
+class TeacherFreeDistill(SelfDistill):
+    """``SelfDistill`` with links: the student's features are recorded once and nothing is added.
+
+    Args:
+        distiller (dict): Config of a ``LinkDistiller`` whose links name places in the student.
+        module_inplace (bool): False turns ``inplace`` off in every module of the student as
+            MMRazor does. Defaults to True: only layers that would overwrite a recorded feature
+            are changed.
+    """
+
+    def __init__(self, distiller: dict, module_inplace: bool = True, **kwargs) -> None:
+        super().__init__(distiller=distiller, module_inplace=module_inplace, **kwargs)
+        if not isinstance(self.distiller, LinkDistiller):
+            raise ConfigError('TeacherFreeDistill: distiller is a LinkDistiller, found '
+                              f'{type(self.distiller).__name__}')
+
+    def loss(self,
+             batch_inputs: Tensor,
+             data_samples: Optional[List[BaseDataElement]] = None) -> LossResults:
+        """The student's own losses and the distiller's."""
+        losses = super().loss(batch_inputs, data_samples)
+        for recorder in self.distiller.student_recorders.recorders.values():
+            recorder.reset_data_buffer()  # or features would live on until the next step
+        return losses

@@ -1,0 +1,139 @@
+"""Links: one entry in the config for a place in the student, one in the teacher, a transform
+between them and a loss."""
+from typing import Dict, List, Optional
+
+import torch
+from mmrazor.models.algorithms.base import LossResults
+from mmrazor.models.distillers import ConfigurableDistiller
+from mmrazor.models.task_modules import RecorderManager
+from mmrazor.models.task_modules.recorder import ModuleInputsRecorder, ModuleOutputsRecorder
+from mmrazor.registry import MODELS
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...errors import ConfigError
+from ..dry_run import dry_run, get_module, untouched
+from .link_levels import (Feature, attempt, build, build_connector, check_levels, check_signature,
+                          features_of, recorder_key)
+from .links import Link
+
+
+@MODELS.register_module()
+class LinkDistiller(ConfigurableDistiller):
+    """A ``ConfigurableDistiller`` that also takes links.
+
+    A link expands to MMRazor's recorders and connectors, one connector for each level of a
+    multi-level output. Both forms can be used side by side. Every mistake in a link is found when
+    the model is built, by running student and teacher once on a tiny input.
+
+    Args:
+        links (dict[str, dict]): Name of the loss -> dict with
+
+            - student (str | list[str]): Where to read in the student.
+            - teacher (str | list[str], optional): Where to read in the teacher. Without it the
+              loss gets the list of the student's features (self-distillation).
+            - connector (str | dict, optional): The transform of the student's feature. Its
+              channel numbers are filled in.
+            - loss (str | dict): Called as ``loss(student_feature, teacher_feature)``.
+            - resize (bool): Resize the student's map to the teacher's. Defaults to False.
+        student_recorders (dict, optional): As in ``ConfigurableDistiller``.
+        teacher_recorders (dict, optional): As in ``ConfigurableDistiller``.
+    """
+
+    def __init__(self,
+                 links: Dict[str, dict],
+                 student_recorders: Optional[Dict[str, Dict]] = None,
+                 teacher_recorders: Optional[Dict[str, Dict]] = None,
+                 **kwargs) -> None:
+        if not isinstance(links, dict) or not links:
+            raise ConfigError(f'LinkDistiller: links is a dict of links, found {links!r}')
+        parsed = [Link.from_config(name, config) for name, config in links.items()]
+        super().__init__(
+            student_recorders=_with_places(student_recorders, parsed, 'student'),
+            teacher_recorders=_with_places(teacher_recorders, parsed, 'teacher'),
+            **kwargs)
+        self.links = parsed
+        for link in self.links:
+            if link.name in self.distill_losses:
+                raise ConfigError(f'link {link.name!r}: distill_losses has a loss of that name')
+            self.distill_losses[link.name] = build(link, 'loss', link.loss)
+            check_signature(link, self.distill_losses[link.name])
+
+    def prepare_from_student(self, model: nn.Module) -> None:
+        """Run the student once, then attach the recorders."""
+        outputs = self._dry_run(model, 'student', self.student_recorders)
+        self._features = {link.name: features_of(link.student, outputs) for link in self.links}
+        super().prepare_from_student(model)
+
+    def prepare_from_teacher(self, model: nn.Module) -> None:
+        """Run the teacher once, build the connectors, then attach the recorders."""
+        outputs = self._dry_run(model, 'teacher', self.teacher_recorders)
+        for link in self.links:
+            self._expand(link, self._features[link.name], features_of(link.teacher, outputs))
+        del self._features
+        super().prepare_from_teacher(model)
+
+    def _dry_run(self, model: nn.Module, side: str, recorders: RecorderManager) -> dict:
+        places = {}
+        for link in self.links:
+            for place in getattr(link, side):
+                get_module(model, place, f'link {link.name!r}, {side}')
+                places.setdefault(place, link.name)
+        for recorder in recorders.recorders.values():
+            if isinstance(recorder, (ModuleInputsRecorder, ModuleOutputsRecorder)):
+                places.setdefault(recorder.source, 'recorders')
+        readers = ', '.join(dict.fromkeys(places.values()))
+        return dry_run(model, places, f'{side} of {readers}') if places else {}
+
+    def _expand(self, link: Link, student: List[Feature], teacher: List[Feature]) -> None:
+        """Build a connector for each level and compute the loss once on what the dry run gave."""
+        check_levels(link, student, teacher)
+        loss = self.distill_losses[link.name]
+        link.levels = [dict(student=feature.record) for feature in student]
+        if not link.teacher:
+            with untouched(self):
+                attempt(link, lambda: loss([s.tensor for s in student]), *student)
+        for index, (level, s, t) in enumerate(zip(link.levels, student, teacher)):
+            level['teacher'] = t.record
+            if link.connector:
+                level['connector'] = f'{link.name}_{index}'
+                self.connectors[level['connector']] = build_connector(link, s, t)
+            with untouched(self):
+                attempt(link, lambda: self._level_loss(
+                    link, level, s.tensor.float(), t.tensor.float()), s, t)
+
+    def _level_loss(self, link: Link, level: dict, student: Tensor, teacher: Tensor) -> Tensor:
+        if link.resize and student.shape[2:] != teacher.shape[2:]:
+            student = F.interpolate(
+                student, size=teacher.shape[2:], mode='bilinear', align_corners=False)
+        if link.connector:
+            student = self.connectors[level['connector']](student)
+        if student.dtype == torch.float32:
+            teacher = teacher.float()  # a teacher in half precision of its own
+        return self.distill_losses[link.name](student, teacher)
+
+    def level_losses(self, link: Link) -> List[Tensor]:
+        """The loss of each level of a link, from what the recorders hold."""
+        features = [self.get_record(from_student=True, **level['student'])
+                    for level in link.levels]
+        if not link.teacher:
+            return [self.distill_losses[link.name](features)]
+        targets = [self.get_record(from_student=False, **level['teacher'])
+                   for level in link.levels]
+        return [self._level_loss(link, *level) for level in zip(link.levels, features, targets)]
+
+    def compute_distill_losses(self) -> LossResults:
+        """The losses of MMRazor's mappings, then one for each link (summed over its levels)."""
+        losses = super().compute_distill_losses()
+        for link in self.links:
+            losses[link.name] = sum(self.level_losses(link))
+        return losses
+
+
+def _with_places(recorders: Optional[dict], links: List[Link], side: str) -> dict:
+    """MMRazor's recorders and one more for each place, however many links read it."""
+    recorders = dict(recorders or {})
+    for link in links:
+        for place in getattr(link, side):
+            recorders[recorder_key(place)] = dict(type='ModuleOutputs', source=place)
+    return recorders

@@ -1,0 +1,118 @@
+"""From the features that two models give to the levels of a link: built and tried once."""
+from inspect import Parameter, signature
+from typing import Callable, Dict, List, NamedTuple
+
+from mmrazor.registry import MODELS
+from torch import Tensor, nn
+
+from ...errors import ConfigError, nearest
+from ..dry_run import tensors_of
+from .links import Link
+
+# What MMRazor's connectors and ours call the channels of the student and of the teacher.
+STUDENT_CHANNELS = ('in_channels', 'in_channel', 'student_channels')
+TEACHER_CHANNELS = ('out_channels', 'out_channel', 'teacher_channels')
+
+
+class Feature(NamedTuple):
+    """One tensor that a place gives.
+
+    Args:
+        place (str): The module's name.
+        record (dict): Arguments of ``ConfigurableDistiller.get_record``.
+        tensor (Tensor): What it was in the dry run.
+    """
+    place: str
+    record: dict
+    tensor: Tensor
+
+    @property
+    def shape(self) -> str:
+        return f'{self.place} {list(self.tensor.shape[1:])}'
+
+
+def recorder_key(place: str) -> str:
+    """The name of the recorder that links use for a place."""
+    return f'link {place}'
+
+
+def features_of(places: List[str], outputs: Dict[str, list]) -> List[Feature]:
+    """Every tensor that the places give, in order: of each call, of each item of a tuple."""
+    features = []
+    for place in places:
+        for call, output in enumerate(outputs[place]):
+            for index, tensor in enumerate(tensors_of(output)):
+                record = dict(recorder=recorder_key(place), record_idx=call)
+                if not isinstance(output, Tensor):
+                    record['data_idx'] = index
+                features.append(Feature(place, record, tensor))
+    return features
+
+
+def check_levels(link: Link, student: List[Feature], teacher: List[Feature]) -> None:
+    """As many levels on both sides, and maps of one size unless the link resizes."""
+    if not link.teacher:
+        return
+    if len(student) != len(teacher):
+        raise ConfigError(
+            f'link {link.name!r}: the student gives {len(student)} features '
+            f'({", ".join(f.shape for f in student)}), the teacher {len(teacher)} '
+            f'({", ".join(f.shape for f in teacher)}); name places that give as many')
+    for s, t in zip(student, teacher):
+        maps = s.tensor.ndim == t.tensor.ndim == 4
+        if maps and s.tensor.shape[2:] != t.tensor.shape[2:] and not link.resize:
+            raise ConfigError(
+                f'link {link.name!r}: student {s.shape} and teacher {t.shape} differ in height or '
+                'width (C, H, W on one input); link features of one stride or set resize=True')
+
+
+def build(link: Link, what: str, config: dict) -> nn.Module:
+    """Build a link's loss or connector; what is not registered is an error with nearest names."""
+    if isinstance(config['type'], str) and MODELS.get(config['type']) is None:
+        raise ConfigError(f'link {link.name!r}: {what} {config["type"]!r} is not registered; '
+                          f'{nearest(config["type"], MODELS.module_dict)}')
+    try:
+        return MODELS.build(config)
+    except TypeError as error:  # a field that does not exist, or one that is missing
+        raise ConfigError(f'link {link.name!r}: {what} {config["type"]!r}: {error}') from error
+
+
+def build_connector(link: Link, student: Feature, teacher: Feature) -> nn.Module:
+    """Build the transform of one level with the channel numbers of the two models."""
+    config = dict(link.connector)
+    kind = MODELS.get(config['type']) if isinstance(config['type'], str) else config['type']
+    taken = signature(kind.__init__).parameters if kind else {}
+    for names, side, feature in ((STUDENT_CHANNELS, 'student', student),
+                                 (TEACHER_CHANNELS, 'teacher', teacher)):
+        channels = feature.tensor.shape[1]
+        for name in filter(taken.__contains__, names):
+            if config.setdefault(name, channels) != channels:
+                raise ConfigError(
+                    f'link {link.name!r}: {config["type"]} states {name}={config[name]}, but the '
+                    f"{side}'s {feature.shape} has {channels} channels; leave {name} out")
+    return build(link, 'connector', config)
+
+
+def check_signature(link: Link, loss: nn.Module) -> None:
+    """A link has two features to give, or the list of the student's."""
+    required = [name for name, parameter in signature(loss.forward).parameters.items()
+                if parameter.default is Parameter.empty
+                and parameter.kind is Parameter.POSITIONAL_OR_KEYWORD]
+    given = 2 if link.teacher else 1
+    if len(required) > given:
+        raise ConfigError(
+            f'link {link.name!r}: {type(loss).__name__} also needs {", ".join(required[given:])}, '
+            "which a link does not have; use MMRazor's recorders and loss_forward_mappings for it")
+
+
+def attempt(link: Link, compute: Callable, *features: Feature) -> None:
+    """Compute a loss once, so that features that do not meet fail here and not in a step."""
+    shapes = ' and '.join(feature.shape for feature in features)
+    try:
+        compute()
+    except ConfigError as error:
+        raise ConfigError(f'link {link.name!r}, {shapes}: {error}') from error
+    except (RuntimeError, AssertionError, ValueError, IndexError, TypeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigError(f'link {link.name!r}: {shapes} (C, H, W) do not meet: {reason}; '
+                          'a connector makes them') from error

@@ -1,0 +1,77 @@
+"""What a user writes as a link, checked and put into one form."""
+from dataclasses import dataclass, field
+from typing import List, Optional, Union
+
+from mmengine.config import ConfigDict
+
+from ...errors import ConfigError, nearest
+
+FIELDS = ('student', 'teacher', 'connector', 'loss', 'resize')
+
+
+@dataclass
+class Link:
+    """One place in the student, one in the teacher, the transform and the loss between them.
+
+    Args:
+        name (str): The name of the loss in the log. Contains "loss".
+        student (list[str]): Module names in the student.
+        teacher (list[str]): Module names in the teacher; empty where the student teaches itself.
+        loss (dict): Config of the loss.
+        connector (dict, optional): Config of the transform of the student's feature.
+        resize (bool): Whether a student map is resized to the teacher's. Defaults to False.
+    """
+    name: str
+    student: List[str]
+    teacher: List[str]
+    loss: dict
+    connector: Optional[dict] = None
+    resize: bool = False
+    levels: List[dict] = field(default_factory=list)
+
+    @classmethod
+    def from_config(cls, name: str, config: dict) -> 'Link':
+        """Check the fields of one entry of ``links``."""
+        if 'loss' not in name:
+            raise ConfigError(f"link {name!r}: the name must contain 'loss', else mmengine logs it "
+                              f"without training on it; try 'loss_{name}'")
+        if not isinstance(config, dict):
+            raise ConfigError(f'link {name!r}: expected a dict with {", ".join(FIELDS)}, '
+                              f'found {type(config).__name__} {config!r}')
+        for key in config:
+            if key not in FIELDS:
+                raise ConfigError(f'link {name!r}: unknown field {key!r}; {nearest(key, FIELDS)}')
+        for key in ('student', 'loss'):
+            if not config.get(key):
+                raise ConfigError(f'link {name!r}: the field {key!r} is missing')
+        link = cls(name, _places(name, 'student', config['student']),
+                   _places(name, 'teacher', config.get('teacher') or []),
+                   _typed(name, 'loss', config['loss']),
+                   _typed(name, 'connector', config.get('connector')),
+                   config.get('resize', False))
+        if not isinstance(link.resize, bool):
+            raise ConfigError(f"link {name!r}: 'resize' is True or False, found {link.resize!r}")
+        if not link.teacher and (link.connector or link.resize):
+            raise ConfigError(f"link {name!r}: 'connector' and 'resize' need a 'teacher' to meet")
+        return link
+
+
+def _places(name: str, side: str, places: Union[str, List[str]]) -> List[str]:
+    places = [places] if isinstance(places, str) else list(places)
+    for place in places:
+        if not isinstance(place, str):
+            raise ConfigError(f'link {name!r}: {side!r} takes module names, found {place!r}')
+        if places.count(place) > 1:
+            raise ConfigError(f'link {name!r}: {side!r} names {place!r} twice')
+    return places
+
+
+def _typed(name: str, key: str, config: Union[str, dict, None]) -> Optional[dict]:
+    if config is None:
+        return None
+    if isinstance(config, str):
+        config = dict(type=config)
+    if not isinstance(config, dict) or 'type' not in config:
+        raise ConfigError(f"link {name!r}: {key!r} is a name or a dict with 'type', "
+                          f'found {config!r}')
+    return ConfigDict(config)

@@ -1,0 +1,141 @@
+"""One forward on a tiny input, to learn shapes and to find tensors that get overwritten."""
+from contextlib import ExitStack, contextmanager
+from typing import Dict, Iterable, List
+
+import torch
+from mmengine.structures import BaseDataElement, InstanceData
+from torch import Tensor, nn
+
+from ..errors import ConfigError, nearest
+
+TINY = 128  # pixels: the coarsest of the usual FPN levels (stride 128) still has one
+
+
+def get_module(model: nn.Module, name: str, what: str) -> nn.Module:
+    """The submodule called ``name``; a wrong name is an error with the nearest ones.
+
+    Args:
+        model (nn.Module): Where to look.
+        name (str): A name as in ``model.named_modules()``.
+        what (str): Who asks, for the message.
+    """
+    modules = dict(model.named_modules())
+    if not isinstance(name, str) or not name or name not in modules:
+        raise ConfigError(f'{what}: {type(model).__name__} has no module {name!r}; '
+                          f'{nearest(str(name), filter(None, modules))}')
+    return modules[name]
+
+
+def tensors_of(output) -> List[Tensor]:
+    """The tensors of a module's output in order: one for a tensor, several for a tuple."""
+    if isinstance(output, Tensor):
+        return [output]
+    if isinstance(output, dict):
+        output = output.values()
+    if isinstance(output, Iterable):
+        return [tensor for item in output for tensor in tensors_of(item)]
+    return []
+
+
+@contextmanager
+def untouched(model: nn.Module):
+    """Evaluation mode, no gradient; afterwards modes and random state are as they were."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        with torch.random.fork_rng(), torch.no_grad():
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def tiny_batch(model: nn.Module):
+    """Two tiny images for ``model``, in its dtype, and the data samples that detectors ask for."""
+    size = getattr(getattr(model, 'backbone', None), 'img_size', TINY)  # fixed in some ViTs
+    height, width = (size, size) if isinstance(size, int) else size
+    like = next(model.parameters())
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(2, 3, height, width, generator=generator).to(like)
+    shape = (height, width)
+    samples = []
+    for _ in inputs:
+        sample = BaseDataElement(metainfo=dict(
+            img_shape=shape, ori_shape=shape, pad_shape=shape, batch_input_shape=shape,
+            scale_factor=(1., 1.)))
+        sample.gt_instances = InstanceData(
+            bboxes=like.new_zeros(0, 4, dtype=torch.float), labels=torch.zeros(0).long())
+        samples.append(sample)
+    return inputs, samples
+
+
+def dry_run(model: nn.Module, places: Iterable[str], what: str) -> Dict[str, list]:
+    """Run ``model`` once and return what the modules named in ``places`` gave.
+
+    Only as far as needed: backbone and neck where that reaches all places, else the whole
+    forward. Layers that would overwrite one of the outputs afterwards (``ReLU(inplace=True)``) are
+    set to ``inplace=False``, no others; an output that the model overwrites otherwise is an error.
+
+    Args:
+        model (nn.Module): A model of mmengine's kind.
+        places (Iterable[str]): Module names.
+        what (str): Who asks, for messages.
+
+    Returns:
+        dict[str, list]: For each place the outputs of its calls, in order.
+    """
+    outputs = {place: [] for place in places}
+    stored = {}  # storage -> (place, version at the time of recording, tensor)
+    overwriting = set()  # modules with inplace=True that receive one of them
+    with ExitStack() as hooks, untouched(model):
+
+        def record(place):
+
+            def hook(_, __, output):
+                outputs[place].append(output)
+                for tensor in tensors_of(output):
+                    stored[tensor.untyped_storage().data_ptr()] = (place, tensor._version, tensor)
+
+            return hook
+
+        def watch(module, inputs):
+            for tensor in tensors_of(inputs):
+                if tensor.untyped_storage().data_ptr() in stored:
+                    overwriting.add(module)
+
+        for place in outputs:
+            module = get_module(model, place, what)
+            handle = module.register_forward_hook(record(place))
+            hooks.callback(handle.remove)
+        for module in model.modules():
+            if getattr(module, 'inplace', False) is True:
+                hooks.callback(module.register_forward_pre_hook(watch).remove)
+
+        inputs, samples = tiny_batch(model)
+        try:
+            if hasattr(model, 'extract_feat'):
+                model.extract_feat(inputs)
+            if not all(outputs.values()):
+                for records in outputs.values():
+                    records.clear()
+                stored.clear()
+                model(inputs, samples, mode='tensor')
+        except Exception as error:
+            raise ConfigError(f'{what}: {type(model).__name__} does not run on an input of '
+                              f'{list(inputs.shape)} {inputs.dtype}: {error}') from error
+
+    for place, records in outputs.items():
+        if not records:
+            raise ConfigError(f'{what}: the module {place!r} exists but never runs when '
+                              f'{type(model).__name__} is called; name one that does, such as one '
+                              'of its children')
+    changed = [place for place, version, tensor in stored.values() if tensor._version != version]
+    for module in overwriting:
+        module.inplace = False
+    if changed and overwriting:
+        return dry_run(model, outputs, what)  # is it the last one that overwrites?
+    if changed:
+        raise ConfigError(f'{what}: {type(model).__name__} overwrites the output of {changed[0]!r} '
+                          'after it is computed (as in `out += identity`); name the module that '
+                          'contains it')
+    return outputs

@@ -1,0 +1,88 @@
+"""Getting a teacher ready: strict loading, and what makes its forward cheap."""
+from pickle import UnpicklingError
+from typing import Dict, List
+from zipfile import BadZipFile
+
+import torch
+from mmcv.cnn import fuse_conv_bn
+from mmengine.runner import CheckpointLoader
+from torch import Tensor, nn
+
+from ..errors import ConfigError
+from .dry_run import dry_run, tensors_of
+
+DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
+SHOWN = 8  # keys named in a message, of each kind
+
+
+def read_state_dict(path: str) -> Dict[str, Tensor]:
+    """The weights of a model in a checkpoint, without the prefix of a wrapper around it.
+
+    Args:
+        path (str): A file or an address that mmengine can load from.
+
+    Returns:
+        dict[str, Tensor]: Of a distilled checkpoint the student's weights alone.
+    """
+    try:
+        checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+    except ConfigError:
+        raise
+    except (OSError, RuntimeError, EOFError, BadZipFile, UnpicklingError, ValueError,
+            AttributeError, ModuleNotFoundError) as error:
+        reason = str(error).splitlines()[0] if str(error) else 'the file ends too early'
+        raise ConfigError(f'teacher_ckpt {path!r} cannot be loaded: {reason}') from error
+    weights = checkpoint.get('state_dict', checkpoint) if isinstance(checkpoint, dict) else None
+    if not weights or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise ConfigError(f'teacher_ckpt {path!r} holds no state_dict; give a checkpoint of '
+                          'mmengine or a plain dict of tensors')
+    for prefix in ('module.', 'architecture.'):
+        inner = {key[len(prefix):]: value for key, value in weights.items()
+                 if key.startswith(prefix)}
+        weights = inner or weights
+    return weights
+
+
+def load_strictly(teacher: nn.Module, path: str) -> None:
+    """Load a checkpoint; missing, unexpected and misshapen keys are an error that lists them."""
+    weights = read_state_dict(path)
+    own = teacher.state_dict()
+    misshapen = [f'{key} (checkpoint {list(value.shape)}, teacher {list(own[key].shape)})'
+                 for key, value in weights.items()
+                 if key in own and value.shape != own[key].shape]
+    fitting = {key: value for key, value in weights.items()
+               if key not in own or value.shape == own[key].shape}
+    # The models' own hooks run here: they rename the keys of older releases.
+    missing, unexpected = teacher.load_state_dict(fitting, strict=False)
+    missing = [key for key in missing  # files of before PyTorch 0.4.1 do not count batches
+               if key not in weights and not key.endswith('num_batches_tracked')]
+    wrong = [f'{len(keys)} {kind}: {", ".join(keys[:SHOWN])}{", ..." if keys[SHOWN:] else ""}'
+             for kind, keys in (('missing', missing), ('unexpected', unexpected),
+                                ('misshapen', misshapen)) if keys]
+    if wrong:
+        raise ConfigError(f'teacher_ckpt {path!r} does not fit the teacher '
+                          f'({type(teacher).__name__}): {"; ".join(wrong)}')
+
+
+def fuse(teacher: nn.Module, places: List[str]) -> None:
+    """Fold every BatchNorm into the convolution before it; what is read must not change by more.
+
+    Args:
+        teacher (nn.Module): A frozen teacher; changed in place.
+        places (list[str]): The modules that are read.
+    """
+    before = dry_run(teacher, places, 'teacher_fuse_bn')
+    fuse_conv_bn(teacher)
+    after = dry_run(teacher, places, 'teacher_fuse_bn')
+    for place, outputs in before.items():
+        for a, b in zip(tensors_of(outputs), tensors_of(after[place])):
+            if (a - b).abs().max() > 1e-3 * a.abs().max():
+                raise ConfigError(
+                    f'teacher_fuse_bn: fusing changes what is read at {place!r} by more than '
+                    'rounding (its layers do not run in the order conv, norm); leave it off')
+
+
+def in_format(inputs: Tensor, teacher: nn.Module, channels_last: bool) -> Tensor:
+    """The batch in the precision and memory format that the teacher runs in."""
+    inputs = inputs.to(next(teacher.parameters()).dtype)
+    return inputs.contiguous(memory_format=torch.channels_last) if channels_last else inputs
