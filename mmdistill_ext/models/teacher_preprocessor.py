@@ -10,9 +10,11 @@ from torch import nn
 
 from ..errors import ConfigError
 
-# What the data preprocessors of mmengine, mmpretrain, mmdet and mmseg call their settings.
+# What the data preprocessors of mmengine, mmpretrain, mmdet and mmseg call their settings. mmseg's
+# `size` and `size_divisor` are not among them: they are the crop that the data set is trained with,
+# and that is the student's.
 SETTINGS = ('mean', 'std', '_enable_normalize', '_channel_conversion', 'channel_conversion',
-            'to_rgb', 'pad_size_divisor', 'pad_value', 'size', 'size_divisor', 'pad_val')
+            'to_rgb', 'pad_size_divisor', 'pad_value', 'pad_val')
 
 
 def _settings(preprocessor: nn.Module) -> dict:
@@ -67,7 +69,7 @@ class TwoPreprocessors(BaseDataPreprocessor):
             return self.student(data, False)
         random_state = random.getstate(), np.random.get_state(), torch.get_rng_state()
         # Preprocessors write into the data samples: the student's copy is the one that counts.
-        teacher_data = self.teacher(dict(data, data_samples=copy.deepcopy(data['data_samples'])),
+        teacher_data = self.teacher(dict(data, data_samples=copy.deepcopy(data.get('data_samples'))),
                                     True)
         random.setstate(random_state[0])
         np.random.set_state(random_state[1])

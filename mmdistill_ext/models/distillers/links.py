@@ -57,7 +57,7 @@ class Link:
 
 
 def _places(name: str, side: str, places: Union[str, List[str]]) -> List[str]:
-    places = [places] if isinstance(places, str) else list(places)
+    places = list(places) if isinstance(places, (list, tuple)) else [places]
     for place in places:
         if not isinstance(place, str):
             raise ConfigError(f'link {name!r}: {side!r} takes module names, found {place!r}')

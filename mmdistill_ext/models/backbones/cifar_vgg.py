@@ -1,0 +1,47 @@
+"""VGG (Simonyan and Zisserman 2015) with BatchNorm for 32x32."""
+from collections import OrderedDict
+
+from mmengine.registry import MODELS
+from torch import nn
+
+from mmdistill_ext.errors import ConfigError
+
+from .staged import KAIMING, StagedBackbone
+
+CONVS = {8: 1, 13: 2}  # convolutions a block
+WIDTHS = (64, 128, 256, 512, 512)
+
+
+def block(in_channels: int, out_channels: int, convs: int, pool: bool) -> nn.Sequential:
+    """2x2 max pooling and 3x3 convolutions (with bias), each with BatchNorm and ReLU."""
+    layers = []
+    for _ in range(convs):
+        layers += [nn.Conv2d(in_channels, out_channels, 3, padding=1),
+                   nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)]
+        in_channels = out_channels
+    parts = OrderedDict(pool=nn.MaxPool2d(2)) if pool else OrderedDict()
+    parts['convs'] = nn.Sequential(*layers)
+    return nn.Sequential(parts)
+
+
+@MODELS.register_module()
+class CIFARVGG(StagedBackbone):
+    """VGG for 32x32: five blocks, of which the first is the stem.
+
+    Named children in order: ``stem``, ``layer1`` .. ``layer4`` with strides 1, 2, 4, 8, 8; every
+    one ends in a ReLU, and a stage begins with its pooling.
+
+    Args:
+        depth (int): 8 or 13.
+        init_cfg (dict | Sequence[dict]): Initialization. Defaults to Kaiming.
+        kwargs: ``out_indices`` (0 to 3), ``frozen_stages``, ``norm_eval`` of
+            :class:`StagedBackbone`.
+    """
+
+    def __init__(self, depth: int, init_cfg=KAIMING, **kwargs) -> None:
+        if depth not in CONVS:
+            raise ConfigError(f'CIFARVGG: depth is {depth}, 8 or 13 would fit')
+        stem, *stages = (
+            block(cin, cout, CONVS[depth], pool)
+            for cin, cout, pool in zip((3, *WIDTHS), WIDTHS, (False, True, True, True, False)))
+        super().__init__(stem, stages, init_cfg=init_cfg, **kwargs)

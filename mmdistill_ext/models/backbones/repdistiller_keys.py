@@ -1,0 +1,132 @@
+"""RepDistiller's public CIFAR-100 checkpoints: which network each is and how its tensors map.
+
+The networks were trained on inputs of mean (0.5071, 0.4867, 0.4408) and standard deviation
+(0.2675, 0.2565, 0.2761), RGB scaled to [0, 1]; logits are the same only on such inputs.
+"""
+import re
+from typing import Dict, NamedTuple, Optional, Tuple
+
+import torch
+from mmengine.registry import MODELS
+from torch import Tensor
+
+from mmdistill_ext.errors import ConfigError, nearest
+
+NUM_CLASSES = 100
+Rules = Tuple[Tuple[str, str], ...]
+
+
+class Network(NamedTuple):
+    """What becomes of one of RepDistiller's networks here."""
+    backbone: dict
+    channels: int  # that reach the classifier
+    rules: Rules  # regular expressions, our tensor name -> theirs
+
+
+# layers of conv, BatchNorm (and ReLU) that RepDistiller has at the top level
+_CONV1 = ((r'^stem\.0\.', 'conv1.'), (r'^stem\.1\.', 'bn1.'))
+_TAIL = ((r'^tail\.0\.', 'conv2.'), (r'^tail\.1\.', 'bn2.'))
+_RESNET = (*_CONV1, (r'^head\.', ''))
+_RESNET50 = ((r'\.downsample\.', '.shortcut.'), (r'^head\.fc\.', 'linear.'))
+_WRN = ((r'^stem\.', 'conv1.'), (r'^layer3\.bn\.', 'bn1.'), (r'^layer(\d)\.', r'block\1.layer.'),
+        (r'\.shortcut\.', '.convShortcut.'), (r'^head\.', ''))
+_VGG = ((r'^stem\.convs\.', 'block0.'), (r'^layer(\d)\.convs\.', r'block\1.'),
+        (r'^head\.fc\.', 'classifier.'))
+_MOBILENET = ((r'^stem\.', 'conv1.'), (r'^tail\.', 'conv2.'), (r'^head\.fc\.', 'classifier.0.'),
+              (r'^layer1\.', 'blocks.'), (r'^layer2\.0\.', 'blocks.2.'),
+              (r'^layer3\.0\.', 'blocks.3.'), (r'^layer3\.1\.', 'blocks.4.'),
+              (r'^layer4\.0\.', 'blocks.5.'), (r'^layer4\.1\.', 'blocks.6.'))
+_SHUFFLE = (*_CONV1, *_TAIL, (r'^head\.fc\.', 'linear.'))
+
+
+def _resnet(depth, channels):
+    return Network(dict(type='CIFARResNet', depth=depth), channels, _RESNET)
+
+
+def _wrn(depth, widen_factor):
+    backbone = dict(type='CIFARWideResNet', depth=depth, widen_factor=widen_factor)
+    return Network(backbone, 64 * widen_factor, _WRN)
+
+
+NETWORKS: Dict[str, Network] = {
+    'resnet20': _resnet(20, 64),
+    'resnet32': _resnet(32, 64),
+    'resnet56': _resnet(56, 64),
+    'resnet110': _resnet(110, 64),
+    'resnet8x4': _resnet('8x4', 256),
+    'resnet32x4': _resnet('32x4', 256),
+    'ResNet50': Network(dict(type='mmpretrain.ResNet_CIFAR', depth=50), 2048, _RESNET50),
+    'wrn_16_2': _wrn(16, 2),
+    'wrn_40_1': _wrn(40, 1),
+    'wrn_40_2': _wrn(40, 2),
+    'vgg8': Network(dict(type='CIFARVGG', depth=8), 512, _VGG),
+    'vgg13': Network(dict(type='CIFARVGG', depth=13), 512, _VGG),
+    'MobileNetV2': Network(dict(type='CIFARMobileNetV2', widen_factor=0.5), 1280, _MOBILENET),
+    'ShuffleV1': Network(dict(type='CIFARShuffleNetV1'), 960, _SHUFFLE),
+    'ShuffleV2': Network(dict(type='CIFARShuffleNetV2'), 1024, _SHUFFLE),
+}
+
+
+def classifier_cfg(name: str) -> dict:
+    """The ``ImageClassifier`` that a converted checkpoint is for."""
+    network = NETWORKS[name]
+    return dict(
+        type='mmpretrain.ImageClassifier',
+        backbone=dict(network.backbone),
+        neck=dict(type='GlobalAveragePooling'),
+        head=dict(type='LinearClsHead', num_classes=NUM_CLASSES, in_channels=network.channels))
+
+
+def public_tensors(name: str) -> Dict[str, Tuple[str, Tuple[int, ...]]]:
+    """Every tensor of a network's public checkpoint.
+
+    Args:
+        name (str): One of ``NETWORKS``.
+
+    Returns:
+        dict: Their tensor name -> our tensor name, shape.
+    """
+    import mmpretrain.models  # noqa: F401  only a conversion needs it
+    with torch.device('meta'):
+        ours = MODELS.build(classifier_cfg(name)).state_dict()
+    tensors = {}
+    for key, tensor in ours.items():
+        theirs = re.sub(r'^backbone\.', '', key)
+        for pattern, replacement in NETWORKS[name].rules:
+            theirs = re.sub(pattern, replacement, theirs)
+        tensors[theirs] = key, tuple(tensor.shape)
+    return tensors
+
+
+def _difference(name: str, state: Dict[str, Tensor]) -> Tuple[int, str]:
+    """How many tensors are not as in the network, and what to say of them."""
+    public = public_tensors(name)
+    missing = [key for key in public if key not in state]
+    unexpected = [key for key in state if key not in public]
+    misshapen = [f'{key} {tuple(state[key].shape)} instead of {shape}'
+                 for key, (_, shape) in public.items()
+                 if key in state and tuple(state[key].shape) != shape]
+    said = [f'{len(keys)} {what} ({", ".join(keys[:3])}{", ..." if len(keys) > 3 else ""})'
+            for what, keys in (('missing', missing), ('unexpected', unexpected),
+                               ('of another shape', misshapen)) if keys]
+    return len(missing) + len(unexpected) + len(misshapen), ', '.join(said)
+
+
+def convert(state: Dict[str, Tensor], name: Optional[str] = None) -> Tuple[str, Dict[str, Tensor]]:
+    """Rename the tensors of a public checkpoint.
+
+    Args:
+        state (dict): RepDistiller's state dict, their tensor names.
+        name (str, optional): One of ``NETWORKS``. Defaults to the one whose names and shapes
+            these are.
+
+    Returns:
+        tuple: The network's name and the state dict of :func:`classifier_cfg`.
+    """
+    if name is not None and name not in NETWORKS:
+        raise ConfigError(f'no network {name!r}: {nearest(name, NETWORKS)}')
+    (count, said), found = min((_difference(key, state), key) for key in ([name] if name else NETWORKS))
+    if count:
+        what = 'it is not' if name else 'the nearest network is'
+        raise ConfigError(f'{what} {found}: {said}')
+    return found, {ours: state[key] for key, (ours, _) in public_tensors(found).items()}

@@ -1,0 +1,358 @@
+"""The lean teacher: as far as it must run, loaded strictly, never changed, never saved."""
+import copy
+
+import pytest
+import torch
+from mmengine.optim import OptimWrapper
+
+from mmdistill_ext.errors import ConfigError
+from tests.small import batch, build, model_config
+
+TASKS = ['cls', 'seg', 'det']
+PLACE = dict(cls='backbone.layer4', seg='backbone.layer4', det='neck')
+
+
+def config(task, link=None, teacher_width=16, **fields):
+    link = link or dict(student=PLACE[task], teacher=PLACE[task], connector='MLPConnector',
+                        loss=dict(type='FeatureL2Loss', loss_weight=1e-3))
+    base = dict(type='LeanTeacherDistill', random_teacher=True,
+                architecture=model_config(task), teacher=model_config(task, teacher_width),
+                distiller=dict(type='LinkDistiller', links=dict(loss_feat=link)))
+    base.update(fields)
+    return base
+
+
+def algorithm(task, *args, **fields):
+    torch.manual_seed(0)
+    return build(config(task, *args, **fields)).train()
+
+
+def losses_of(model, task, data=None):
+    data = model.data_preprocessor(data or batch(task), True)
+    return model(**data, mode='loss')
+
+
+def step(model, task, optimizer=None):
+    optimizer = optimizer or OptimWrapper(torch.optim.SGD(model.parameters(), lr=.01))
+    return model.train_step(batch(task), optimizer)
+
+
+def modules_run(model, call):
+    names, handles = [], []
+    for name, module in model.named_modules():
+        handles.append(module.register_forward_pre_hook(
+            lambda *_, name=name: names.append(name)))
+    call()
+    for handle in handles:
+        handle.remove()
+    return set(names)
+
+
+@pytest.mark.parametrize('task', TASKS)
+def test_the_teacher_runs_not_one_module_more_than_it_must(task):
+    model = algorithm(task)
+    run = modules_run(model.teacher, lambda: losses_of(model, task))
+    last = {'cls': ('backbone',), 'seg': ('backbone',), 'det': ('backbone', 'neck')}[task]
+    allowed = {name for name, _ in model.teacher.named_modules()
+               if name == '' or name.split('.')[0] in last}
+    assert run <= allowed
+    assert f'{PLACE[task]}' in run
+
+
+def test_the_teacher_stops_inside_the_backbone():
+    place = 'backbone.layer2'
+    model = algorithm('cls', dict(student=place, teacher=place, connector='MLPConnector',
+                                  loss='FeatureL2Loss'))
+    run = modules_run(model.teacher, lambda: losses_of(model, 'cls'))
+    assert 'backbone.layer2.1' in run
+    assert not any(name.startswith(('backbone.layer3', 'backbone.layer4', 'head')) for name in run)
+
+
+def test_the_head_runs_to_the_place_that_a_link_reads_and_no_loss_runs():
+    model = algorithm('cls', dict(student='head.fc', teacher='head.fc',
+                                  loss=dict(type='KLDivergence', tau=2)))
+    run = modules_run(model.teacher, lambda: losses_of(model, 'cls'))
+    assert 'head.fc' in run and 'head.loss_module' not in run
+
+
+@pytest.mark.parametrize('task', TASKS)
+@pytest.mark.parametrize('norm_eval', [True, False])
+def test_no_weight_of_the_teacher_changes_or_gets_a_gradient(task, norm_eval):
+    model = algorithm(task, teacher_norm_eval=norm_eval)
+    before = {k: v.clone() for k, v in model.teacher.state_dict().items()}
+    student = copy.deepcopy(model.student.state_dict())
+    optimizer = OptimWrapper(torch.optim.SGD(model.parameters(), lr=.01, weight_decay=.1))
+    for _ in range(2):
+        step(model, task, optimizer)
+    for key, value in model.teacher.state_dict().items():
+        moves = not norm_eval and key.rsplit('.')[-1] in ('running_mean', 'running_var',
+                                                          'num_batches_tracked')
+        if not moves:
+            assert torch.equal(value, before[key]), key
+    assert not norm_eval or not any(m.training for m in model.teacher.modules())
+    assert all(p.grad is None and not p.requires_grad for p in model.teacher.parameters())
+    assert any(not torch.equal(v, student[k]) for k, v in model.student.state_dict().items())
+
+
+def test_train_leaves_the_teacher_in_evaluation_mode_unless_asked():
+    model = algorithm('seg')
+    assert not any(m.training for m in model.teacher.modules())
+    assert all(m.training for m in model.student.modules())
+    asked = algorithm('seg', teacher_norm_eval=False)
+    training = {type(m).__name__ for m in asked.teacher.modules() if m.training}
+    assert training == {'BatchNorm2d'}
+    assert not any(m.training for m in asked.eval().modules())
+
+
+def test_losses_equal_mmrazors_own_algorithm():
+    model = algorithm('cls')
+    stock_config = config('cls', type='SingleTeacherDistill')
+    del stock_config['random_teacher']
+    stock = build(stock_config)
+    stock.train()
+    stock.load_state_dict({**model.state_dict(), **{
+        f'teacher.{k}': v for k, v in model.teacher.state_dict().items()}})
+    ours, theirs = losses_of(model, 'cls'), losses_of(stock, 'cls')
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+# Checkpoints
+
+def save(tmp_path, state_dict, name='teacher.pth'):
+    path = str(tmp_path / name)
+    torch.save(state_dict, path)
+    return path
+
+
+@pytest.mark.parametrize('prefix', ['', 'module.', 'architecture.'])
+@pytest.mark.parametrize('wrapped', [True, False])
+def test_the_teacher_is_what_its_checkpoint_says(tmp_path, prefix, wrapped):
+    torch.manual_seed(5)
+    source = build(model_config('cls', 16)).state_dict()
+    weights = {prefix + key: value for key, value in source.items()}
+    path = save(tmp_path, dict(state_dict=weights, meta={}) if wrapped else weights)
+    model = algorithm('cls', random_teacher=False, teacher_ckpt=path)
+    model.init_weights()  # as the runner does
+    assert all(torch.equal(v, source[k]) for k, v in model.teacher.state_dict().items())
+
+
+def refused(**fields):
+    with pytest.raises(ConfigError) as error:
+        algorithm('cls', **fields)
+    assert '\n' not in str(error.value)
+    return str(error.value)
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused_with_the_keys(tmp_path):
+    weights = build(model_config('cls', 16)).state_dict()
+    del weights['backbone.conv1.weight']
+    weights['head.fc.weight'] = torch.zeros(7, 128)
+    weights['head.extra'] = torch.zeros(1)
+    message = refused(random_teacher=False, teacher_ckpt=save(tmp_path, weights))
+    for part in ['1 missing: backbone.conv1.weight', '1 unexpected: head.extra',
+                 '1 misshapen: head.fc.weight (checkpoint [7, 128], teacher [5, 128])']:
+        assert part in message
+
+
+@pytest.mark.parametrize('content', [b'', b'PK\x03\x04 cut short', b'hello', None])
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, content):
+    path = tmp_path / 'teacher.pth'
+    if content is not None:
+        path.write_bytes(content)
+    assert str(path) in refused(random_teacher=False, teacher_ckpt=str(path))
+
+
+def test_a_checkpoint_without_weights_is_refused(tmp_path):
+    path = save(tmp_path, dict(state_dict={}, meta={}))
+    assert 'state_dict' in refused(random_teacher=False, teacher_ckpt=path)
+
+
+def test_no_checkpoint_is_an_error_unless_random_is_meant(tmp_path):
+    assert 'random_teacher=True' in refused(random_teacher=False)
+    path = save(tmp_path, build(model_config('cls', 16)).state_dict())
+    assert 'contradict' in refused(teacher_ckpt=path)
+
+
+def test_a_student_that_is_the_teacher_is_refused():
+    network = build(model_config('cls'))
+    with pytest.raises(ConfigError, match='one object'):
+        build(config('cls', architecture=network, teacher=network))
+
+
+def test_a_distiller_that_reads_nothing_from_the_teacher_is_refused():
+    message = refused(distiller=dict(type='ConfigurableDistiller'))
+    assert 'reads nothing' in message
+
+
+@pytest.mark.parametrize('norm_eval', [True, False])
+def test_the_teachers_weights_stay_out_of_the_checkpoints_and_resume_works(norm_eval):
+    model = algorithm('cls', teacher_norm_eval=norm_eval)
+    step(model, 'cls')
+    state = model.state_dict()
+    kept = {key.rsplit('.', 1)[-1] for key in state if key.startswith('teacher.')}
+    assert kept == (set() if norm_eval else {'running_mean', 'running_var',
+                                             'num_batches_tracked'})
+    other = algorithm('cls', teacher_norm_eval=norm_eval)
+    assert not any(other.load_state_dict(state))
+    assert all(torch.equal(v, state[k]) for k, v in other.state_dict().items())
+
+
+def test_a_field_brings_the_teacher_back_into_the_checkpoints():
+    state = algorithm('cls', save_teacher=True).state_dict()
+    assert 'teacher.backbone.conv1.weight' in state
+
+
+# What makes a teacher cheap
+
+@pytest.mark.parametrize('task', TASKS)
+@pytest.mark.parametrize('fields, tolerance', [
+    (dict(teacher_fuse_bn=True), 1e-4),
+    (dict(teacher_channels_last=True), 1e-4),
+    (dict(teacher_dtype='bf16'), .05),
+    (dict(teacher_fuse_bn=True, teacher_channels_last=True, teacher_dtype='bf16'), .05)])
+def test_a_cheap_teacher_says_the_same(task, fields, tolerance):
+    plain, cheap = algorithm(task), algorithm(task, **fields)
+    expected = losses_of(plain, task)['distill.loss_feat']
+    loss = losses_of(cheap, task)['distill.loss_feat']
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, expected, rtol=tolerance, atol=0)
+    dtypes = {p.dtype for p in cheap.teacher.parameters()}
+    assert dtypes == {torch.bfloat16 if 'teacher_dtype' in fields else torch.float32}
+    norms = [m for m in cheap.teacher.backbone.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert bool(norms) != bool(fields.get('teacher_fuse_bn'))
+    assert all(m.training for m in cheap.student.modules())
+
+
+def test_a_precision_that_does_not_exist_and_fusing_what_moves_are_refused():
+    assert "'int4'" in refused(teacher_dtype='int4')
+    assert 'teacher_norm_eval' in refused(teacher_fuse_bn=True, teacher_norm_eval=False)
+
+
+def test_fusing_that_would_change_what_is_read_is_refused():
+    """conv1 would give what bn1 gives."""
+    place = 'backbone.layer2.0.conv1'
+    link = dict(student=place, teacher=place, connector='LinearConnector', loss='FeatureL2Loss')
+    torch.manual_seed(0)
+    teacher = build(model_config('cls', 16))
+    for module in teacher.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_var.fill_(4.)
+    with pytest.raises(ConfigError, match='backbone.layer2.0.conv1'):
+        build(config('cls', link, teacher=teacher, random_teacher=False, teacher_fuse_bn=True))
+
+
+# A teacher with a normalisation of its own
+
+@pytest.mark.parametrize('task', TASKS)
+@pytest.mark.parametrize('fields', [
+    dict(mean=[10., 20., 30.], std=[1., 2., 3.]),
+    dict(mean=[10., 20., 30.], std=[1., 2., 3.], flip=True, pad=True)])
+def test_the_teacher_gets_exactly_what_its_own_preprocessor_gives(task, fields):
+    fields = dict(fields)
+    teacher = model_config(task, 16)
+    own = teacher['data_preprocessor']
+    if fields.pop('flip', None):
+        own['to_rgb' if task == 'cls' else 'bgr_to_rgb'] = True
+    if fields.pop('pad', None):
+        own.update({'cls': dict(pad_size_divisor=48, pad_value=3),
+                    'seg': dict(pad_val=3),
+                    'det': dict(pad_size_divisor=48, pad_value=3)}[task])
+    own.update(fields)
+    link = dict(student=PLACE[task], teacher=PLACE[task], connector='MLPConnector', resize=True,
+                loss=dict(type='FeatureL2Loss', loss_weight=1e-3))
+    model = algorithm(task, link, teacher=teacher)
+    seen = {}
+    for side in ('student', 'teacher'):
+        getattr(model, side).backbone.register_forward_pre_hook(
+            lambda _, inputs, side=side: seen.__setitem__(side, inputs[0]))
+    data = batch(task)
+    if task != 'cls':
+        data['inputs'][1] = data['inputs'][1][:, :40, :56]  # the second image is padded
+        if task == 'seg':
+            data['data_samples'][1].gt_sem_seg.data = data['data_samples'][1].gt_sem_seg.data[
+                :, :40, :56]
+    losses_of(model, task, copy.deepcopy(data))
+    for side, network in (('student', model.student), ('teacher', model.teacher)):
+        expected = network.data_preprocessor(copy.deepcopy(data), True)['inputs']
+        assert torch.equal(seen[side], expected)
+    assert seen['student'].shape != seen['teacher'].shape or \
+        not torch.equal(seen['student'], seen['teacher'])
+    assert 'teacher_inputs' not in model.data_preprocessor(batch(task), False)
+
+
+def test_the_crop_is_the_students():
+    """mmseg's zoo writes the size of the training crop into the teacher's preprocessor."""
+    teacher = model_config('seg', 16)
+    teacher['data_preprocessor'].update(size=(64, 128), mean=[1.] * 3)
+    model = algorithm('seg', teacher=teacher)
+    assert model.data_preprocessor(batch('seg'), True)['teacher_inputs'].shape == (2, 3, 64, 64)
+
+
+def test_equal_preprocessors_normalise_once():
+    model = algorithm('cls')
+    assert 'teacher_inputs' not in model.data_preprocessor(batch('cls'), True)
+
+
+def test_teacher_and_student_see_the_same_random_mixup():
+    augment = dict(type='ClsDataPreprocessor', mean=[0.] * 3, std=[1.] * 3, num_classes=5,
+                   batch_augments=dict(augments=[dict(type='Mixup', alpha=.8)]))
+    student = model_config('cls')
+    student['data_preprocessor'] = augment
+    model = algorithm('cls', architecture=student)
+    data = model.data_preprocessor(batch('cls', images=8), True)
+    torch.testing.assert_close(data['teacher_inputs'], (data['inputs'] - 120.) / 60.)
+    raw = torch.stack(batch('cls', images=8)['inputs']).float()
+    assert not torch.equal(data['inputs'], raw)  # it did mix
+
+
+def test_preprocessors_that_cannot_share_a_batch_are_refused():
+    message = refused(teacher=model_config('seg', 16))
+    assert 'SegDataPreProcessor' in message and 'ClsDataPreprocessor' in message
+
+
+# Inheriting
+
+def test_the_student_inherits_neck_and_head(tmp_path):
+    path = save(tmp_path, build(model_config('det', 16)).state_dict())
+    model = algorithm('det', random_teacher=False, teacher_ckpt=path,
+                      inherit=['neck', 'bbox_head'])
+    before = copy.deepcopy(model.student.backbone.state_dict())
+    model.init_weights()
+    theirs = model.teacher.state_dict()
+    taken = []
+    for key, value in model.student.state_dict().items():
+        if key.split('.')[0] in ('neck', 'bbox_head') and theirs[key].shape == value.shape:
+            assert torch.equal(value, theirs[key]), key
+            taken.append(key)
+    lateral = 'neck.lateral_convs.0.conv.weight'  # its input is the backbone's: other shape
+    assert lateral not in taken and 'neck.fpn_convs.0.conv.weight' in taken
+    assert 'bbox_head.retina_cls.weight' in taken
+    assert before.keys() == model.student.backbone.state_dict().keys()
+
+
+def test_a_fused_half_precision_teacher_passes_on_its_plain_weights(tmp_path):
+    source = build(model_config('seg', 8))
+    for module in source.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_var.uniform_(1, 2)
+    path = save(tmp_path, source.state_dict())
+    model = algorithm('seg', teacher_width=8, teacher=model_config('seg', 8),
+                      random_teacher=False, teacher_ckpt=path, inherit=['decode_head'],
+                      teacher_fuse_bn=True, teacher_dtype='bf16')
+    model.init_weights()
+    for key, value in model.student.decode_head.state_dict().items():
+        assert torch.equal(value, source.state_dict()[f'decode_head.{key}']), key
+
+
+def test_inheriting_what_does_not_exist_or_does_not_fit_is_refused():
+    assert "'nack'" in refused(inherit=['nack'])
+    assert 'nothing in head' in refused(inherit=['head'], architecture={
+        **model_config('cls'), 'head': dict(type='LinearClsHead', num_classes=3, in_channels=64)})
+
+
+def test_features_do_not_outlive_the_step():
+    model = algorithm('cls')
+    losses_of(model, 'cls')
+    for recorders in (model.distiller.student_recorders, model.distiller.teacher_recorders):
+        assert not any(r.data_buffer for r in recorders.recorders.values())
