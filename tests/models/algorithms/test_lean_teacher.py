@@ -4,6 +4,7 @@ import copy
 import pytest
 import torch
 from mmengine.optim import OptimWrapper
+from mmengine.structures import PixelData
 
 from mmdistill_ext.errors import ConfigError
 from tests.small import batch, build, model_config
@@ -270,8 +271,8 @@ def test_the_teacher_gets_exactly_what_its_own_preprocessor_gives(task, fields):
     if task != 'cls':
         data['inputs'][1] = data['inputs'][1][:, :40, :56]  # the second image is padded
         if task == 'seg':
-            data['data_samples'][1].gt_sem_seg.data = data['data_samples'][1].gt_sem_seg.data[
-                :, :40, :56]
+            labels = data['data_samples'][1].gt_sem_seg.data[:, :40, :56]
+            data['data_samples'][1].gt_sem_seg = PixelData(data=labels)
     losses_of(model, task, copy.deepcopy(data))
     for side, network in (('student', model.student), ('teacher', model.teacher)):
         expected = network.data_preprocessor(copy.deepcopy(data), True)['inputs']
