@@ -4,6 +4,8 @@ from typing import Dict, Iterable, List
 
 import torch
 from mmengine.structures import BaseDataElement, InstanceData
+from mmrazor.models.task_modules import RecorderManager
+from mmrazor.models.task_modules.recorder import ModuleInputsRecorder, ModuleOutputsRecorder
 from torch import Tensor, nn
 
 from ..errors import ConfigError, nearest
@@ -35,6 +37,12 @@ def tensors_of(output) -> List[Tensor]:
     if isinstance(output, Iterable):
         return [tensor for item in output for tensor in tensors_of(item)]
     return []
+
+
+def recorded_places(recorders: RecorderManager) -> List[str]:
+    """The modules that MMRazor's recorders are attached to."""
+    return [recorder.source for recorder in recorders.recorders.values()
+            if isinstance(recorder, (ModuleInputsRecorder, ModuleOutputsRecorder))]
 
 
 @contextmanager

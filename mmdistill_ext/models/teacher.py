@@ -1,13 +1,16 @@
 """Getting a teacher ready: strict loading, and what makes its forward cheap."""
-from typing import Dict, List
+from typing import Callable, Dict, List, Optional, Union
 
 import torch
 from mmcv.cnn import fuse_conv_bn
+from mmengine.hub import get_config
+from mmengine.model import BaseModel
 from mmengine.runner import CheckpointLoader
+from mmrazor.registry import MODELS
 from torch import Tensor, nn
 
 from ..errors import ConfigError
-from .dry_run import dry_run, tensors_of
+from .dry_run import tensors_of
 
 DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 SHOWN = 8  # keys named in a message, of each kind
@@ -61,22 +64,55 @@ def load_strictly(teacher: nn.Module, path: str) -> None:
                           f'({type(teacher).__name__}): {"; ".join(wrong)}')
 
 
-def fuse(teacher: nn.Module, places: List[str]) -> None:
+def build_teacher(teacher: Union[BaseModel, dict], checkpoint: Optional[str],
+                  random_teacher: bool) -> BaseModel:
+    """A teacher with the weights of its checkpoint, or with none where that is said.
+
+    Args:
+        teacher (BaseModel | dict): A teacher that is built and loaded, or the config of one.
+        checkpoint (str, optional): Its checkpoint.
+        random_teacher (bool): Whether a teacher without checkpoint is meant.
+    """
+    built = isinstance(teacher, BaseModel)
+    if isinstance(teacher, dict):
+        teacher = dict(teacher)
+        if teacher.get('cfg_path') and teacher.pop('pretrained', False):
+            # mmengine would load it, but not strictly.
+            checkpoint = checkpoint or get_config(teacher['cfg_path'], pretrained=True).model_path
+        teacher = MODELS.build(teacher)
+    if not isinstance(teacher, BaseModel):
+        raise ConfigError('teacher is the config of a model or a model of mmengine, found '
+                          f'{type(teacher).__name__}')
+    if checkpoint and random_teacher:
+        raise ConfigError(f'random_teacher=True and teacher_ckpt={checkpoint!r} contradict each '
+                          'other: leave one out')
+    if checkpoint:
+        load_strictly(teacher, checkpoint)
+    elif not (built or random_teacher):
+        raise ConfigError('teacher_ckpt is missing: a teacher with random weights teaches nothing; '
+                          'name its checkpoint, or set random_teacher=True if that is meant')
+    if not random_teacher:
+        teacher.is_init = True  # or the runner's init_weights would overwrite what is loaded
+    return teacher
+
+
+def fuse(teacher: nn.Module, read: Callable[[], Dict[str, list]]) -> None:
     """Fold every BatchNorm into the convolution before it; what is read must not change by more.
 
     Args:
-        teacher (nn.Module): A frozen teacher; changed in place.
-        places (list[str]): The modules that are read.
+        teacher (nn.Module): A teacher in evaluation mode; changed in place.
+        read (Callable): Runs it on a fixed input and returns what is read, by place.
     """
-    before = dry_run(teacher, places, 'teacher_fuse_bn')
+    before = read()
     fuse_conv_bn(teacher)
-    after = dry_run(teacher, places, 'teacher_fuse_bn')
+    after = read()
     for place, outputs in before.items():
         for a, b in zip(tensors_of(outputs), tensors_of(after[place])):
             if (a - b).abs().max() > 1e-3 * a.abs().max():
                 raise ConfigError(
                     f'teacher_fuse_bn: fusing changes what is read at {place!r} by more than '
-                    'rounding (its layers do not run in the order conv, norm); leave it off')
+                    'rounding (its layers do not run in the order conv, norm); set '
+                    'teacher_fuse_bn=False')
 
 
 def in_format(inputs: Tensor, teacher: nn.Module, channels_last: bool) -> Tensor:

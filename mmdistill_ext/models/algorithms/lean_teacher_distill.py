@@ -3,12 +3,10 @@ from contextlib import nullcontext
 from typing import Dict, List, Optional, Sequence, Union
 
 import torch
-from mmengine.hub import get_config
 from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement
 from mmrazor.models.algorithms import SingleTeacherDistill
 from mmrazor.models.algorithms.base import BaseAlgorithm, LossResults
-from mmrazor.models.task_modules.recorder import ModuleInputsRecorder, ModuleOutputsRecorder
 from mmrazor.models.utils import add_prefix
 from mmrazor.registry import MODELS
 from torch import Tensor
@@ -16,10 +14,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...errors import ConfigError
 from ..distillers import LinkDistiller
-from ..dry_run import dry_run
+from ..dry_run import dry_run, recorded_places
 from ..early_stop import EarlyStop, teacher_reads
 from ..inherit import Inheritance
-from ..teacher import DTYPES, fuse, in_format, load_strictly
+from ..teacher import DTYPES, build_teacher, fuse, in_format
 from ..teacher_preprocessor import preprocessor_for
 
 
@@ -38,8 +36,11 @@ class LeanTeacherDistill(SingleTeacherDistill):
         teacher_trainable (bool): Train the teacher too, on its own losses. Defaults to False.
         teacher_norm_eval (bool): Keep the teacher's norm layers in evaluation mode; False lets
             them normalise by the batch. Defaults to True.
-        teacher_fuse_bn (bool): Fold the teacher's BatchNorm into its convolutions.
-        teacher_channels_last (bool): Run the teacher in the channels_last memory format.
+        teacher_fuse_bn (bool, optional): Fold the teacher's BatchNorm into its convolutions, which
+            changes rounding and nothing else. Defaults to None: wherever the teacher is frozen
+            and not saved.
+        teacher_channels_last (bool): Run the teacher in the channels_last memory format. Defaults
+            to True.
         teacher_dtype (str, optional): 'bf16' or 'fp16' to run the teacher in that precision.
         save_teacher (bool): Keep the teacher's weights in the checkpoints. Defaults to False.
         inherit (Sequence[str]): Modules of the student (such as 'neck', 'bbox_head') that start
@@ -59,8 +60,8 @@ class LeanTeacherDistill(SingleTeacherDistill):
                  random_teacher: bool = False,
                  teacher_trainable: bool = False,
                  teacher_norm_eval: bool = True,
-                 teacher_fuse_bn: bool = False,
-                 teacher_channels_last: bool = False,
+                 teacher_fuse_bn: Optional[bool] = None,
+                 teacher_channels_last: bool = True,
                  teacher_dtype: Optional[str] = None,
                  save_teacher: bool = False,
                  inherit: Sequence[str] = (),
@@ -73,10 +74,11 @@ class LeanTeacherDistill(SingleTeacherDistill):
         BaseAlgorithm.__init__(self, module_inplace=module_inplace, **kwargs)
         if teacher_dtype is not None and teacher_dtype not in DTYPES:
             raise ConfigError(f"teacher_dtype is None, 'bf16' or 'fp16', found {teacher_dtype!r}")
-        moves = teacher_trainable or not teacher_norm_eval
-        if teacher_fuse_bn and moves:
-            raise ConfigError('teacher_fuse_bn needs a frozen teacher: teacher_trainable=False and '
-                              'teacher_norm_eval=True')
+        can_fuse = teacher_norm_eval and not teacher_trainable and not save_teacher
+        if teacher_fuse_bn and not can_fuse:
+            raise ConfigError('teacher_fuse_bn=True needs teacher_norm_eval=True, '
+                              'teacher_trainable=False and save_teacher=False')
+        teacher_fuse_bn = can_fuse if teacher_fuse_bn is None else teacher_fuse_bn
         self.teacher_trainable = teacher_trainable
         self.teacher_norm_eval = teacher_norm_eval
         self.teacher_channels_last = teacher_channels_last
@@ -86,7 +88,10 @@ class LeanTeacherDistill(SingleTeacherDistill):
         self.calculate_student_loss = calculate_student_loss
         self.distillation_stopped = False  # MMRazor's StopDistillHook sets it
 
-        self.teacher = self._build_teacher(teacher, teacher_ckpt, random_teacher)
+        self.teacher = build_teacher(teacher, teacher_ckpt, random_teacher)
+        if self.teacher is self.student:
+            raise ConfigError('teacher and student are one object; build a second model, or use '
+                              'TeacherFreeDistill for a student that teaches itself')
         if not teacher_module_inplace:
             self.set_module_inplace_false(self.teacher, 'self.teacher')
         self.inheritance = Inheritance(inherit, self.student, self.teacher)
@@ -94,66 +99,42 @@ class LeanTeacherDistill(SingleTeacherDistill):
             self.data_preprocessor, getattr(self.teacher, 'data_preprocessor', None))
 
         self.distiller = MODELS.build(distiller)
-        self.teacher.requires_grad_(teacher_trainable)
         if not teacher_trainable:
             self.teacher.eval()
+        self.distiller.prepare_from_student(self.student)
         if teacher_fuse_bn:
-            fuse(self.teacher, self.teacher_places())
+            fuse(self.teacher, lambda: self.dry_run('teacher'))
+        self.teacher.requires_grad_(teacher_trainable)
         if teacher_channels_last:
             self.teacher.to(memory_format=torch.channels_last)
         if teacher_dtype:
             self.teacher.to(DTYPES[teacher_dtype])
-        self._prepare_distiller()
+        self.distiller.prepare_from_teacher(self.teacher)
+        if not isinstance(self.distiller, LinkDistiller):  # which has done it
+            self.dry_run('student'), self.dry_run('teacher')
+        self._stop = self._stop_teacher_early()
         self._register_state_dict_hook(_without_teacher)
         self._register_load_state_dict_pre_hook(_own_teacher, with_module=True)
 
-    def _build_teacher(self, teacher: Union[BaseModel, Dict], checkpoint: Optional[str],
-                       random_teacher: bool) -> BaseModel:
-        built = isinstance(teacher, BaseModel)
-        if isinstance(teacher, dict):
-            teacher = dict(teacher)
-            if teacher.get('cfg_path') and teacher.pop('pretrained', False):
-                # mmengine would load it, but not strictly.
-                checkpoint = checkpoint or get_config(
-                    teacher['cfg_path'], pretrained=True).model_path
-            teacher = MODELS.build(teacher)
-        if not isinstance(teacher, BaseModel):
-            raise ConfigError('teacher is the config of a model or a model of mmengine, found '
-                              f'{type(teacher).__name__}')
-        if teacher is self.student:
-            raise ConfigError('teacher and student are one object; build a second model, or use '
-                              'TeacherFreeDistill for a student that teaches itself')
-        if checkpoint and random_teacher:
-            raise ConfigError(f'random_teacher=True and teacher_ckpt={checkpoint!r} contradict '
-                              'each other: leave one out')
-        if checkpoint:
-            load_strictly(teacher, checkpoint)
-        elif not (built or random_teacher):
-            raise ConfigError('teacher_ckpt is missing: a teacher with random weights teaches '
-                              'nothing; name its checkpoint, or set random_teacher=True if that '
-                              'is meant')
-        if not random_teacher:
-            teacher.is_init = True  # or the runner's init_weights would overwrite what is loaded
-        return teacher
+    def dry_run(self, side: str) -> Dict[str, list]:
+        """What 'student' or 'teacher' gives at every place that is read, on a tiny input."""
+        if isinstance(self.distiller, LinkDistiller):
+            return self.distiller.dry_run(getattr(self, side), side)
+        places = recorded_places(getattr(self.distiller, f'{side}_recorders'))
+        return dry_run(getattr(self, side), places, f'{side}_recorders') if places else {}
 
-    def _prepare_distiller(self) -> None:
-        self.distiller.prepare_from_student(self.student)
-        self.distiller.prepare_from_teacher(self.teacher)
-        if not isinstance(self.distiller, LinkDistiller):  # which does this itself
-            for model, recorders in ((self.student, self.distiller.student_recorders),
-                                     (self.teacher, self.distiller.teacher_recorders)):
-                if _places(recorders):
-                    dry_run(model, _places(recorders), 'recorders')
-        reads = teacher_reads(self.distiller)
-        if reads == [] and type(self) is LeanTeacherDistill:
+    def _stop_teacher_early(self):
+        """A context in which the teacher's forward ends after the last feature that is read."""
+        reads = self.teacher_reads()
+        if reads == []:
             raise ConfigError('the distiller reads nothing from the teacher; give a link a '
                               "'teacher' place, or use TeacherFreeDistill")
-        self._stop = EarlyStop(self.teacher, reads) if reads and not self.teacher_trainable \
-            else nullcontext()
+        early = reads is not None and not self.teacher_trainable
+        return EarlyStop(self.teacher, reads) if early else nullcontext()
 
-    def teacher_places(self) -> List[str]:
-        """Names of the teacher's modules that are read."""
-        return _places(self.distiller.teacher_recorders)
+    def teacher_reads(self) -> Optional[list]:
+        """Recorders of the teacher and how many records each must hold; None for all it gives."""
+        return teacher_reads(self.distiller)
 
     def init_weights(self) -> None:
         """Initialise the student, then take what it inherits from the teacher."""
@@ -229,11 +210,6 @@ class LeanTeacherDistill(SingleTeacherDistill):
             if isinstance(module, _BatchNorm):
                 module.train(mode and not self.teacher_norm_eval)
         return self
-
-
-def _places(recorders) -> List[str]:
-    return [recorder.source for recorder in recorders.recorders.values()
-            if isinstance(recorder, (ModuleInputsRecorder, ModuleOutputsRecorder))]
 
 
 def _without_teacher(module: LeanTeacherDistill, state_dict: dict, prefix: str, _) -> None:

@@ -5,14 +5,12 @@ from typing import Dict, List, Optional
 import torch
 from mmrazor.models.algorithms.base import LossResults
 from mmrazor.models.distillers import ConfigurableDistiller
-from mmrazor.models.task_modules import RecorderManager
-from mmrazor.models.task_modules.recorder import ModuleInputsRecorder, ModuleOutputsRecorder
 from mmrazor.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...errors import ConfigError
-from ..dry_run import dry_run, get_module, untouched
+from ..dry_run import dry_run, get_module, recorded_places, untouched
 from .link_levels import (Feature, attempt, build, build_connector, check_levels, check_signature,
                           features_of, recorder_key)
 from .links import Link
@@ -61,27 +59,32 @@ class LinkDistiller(ConfigurableDistiller):
 
     def prepare_from_student(self, model: nn.Module) -> None:
         """Run the student once, then attach the recorders."""
-        outputs = self._dry_run(model, 'student', self.student_recorders)
+        outputs = self.dry_run(model, 'student')
         self._features = {link.name: features_of(link.student, outputs) for link in self.links}
         super().prepare_from_student(model)
 
     def prepare_from_teacher(self, model: nn.Module) -> None:
         """Run the teacher once, build the connectors, then attach the recorders."""
-        outputs = self._dry_run(model, 'teacher', self.teacher_recorders)
+        outputs = self.dry_run(model, 'teacher')
         for link in self.links:
             self._expand(link, self._features[link.name], features_of(link.teacher, outputs))
         del self._features
         super().prepare_from_teacher(model)
 
-    def _dry_run(self, model: nn.Module, side: str, recorders: RecorderManager) -> dict:
+    def dry_run(self, model: nn.Module, side: str) -> Dict[str, list]:
+        """What a model gives at every place that is read from it, on a tiny input.
+
+        Args:
+            model (nn.Module): The student or the teacher.
+            side (str): 'student' or 'teacher'.
+        """
         places = {}
         for link in self.links:
             for place in getattr(link, side):
                 get_module(model, place, f'link {link.name!r}, {side}')
                 places.setdefault(place, link.name)
-        for recorder in recorders.recorders.values():
-            if isinstance(recorder, (ModuleInputsRecorder, ModuleOutputsRecorder)):
-                places.setdefault(recorder.source, 'recorders')
+        for place in recorded_places(getattr(self, f'{side}_recorders')):
+            places.setdefault(place, 'recorders')
         readers = ', '.join(dict.fromkeys(places.values()))
         return dry_run(model, places, f'{side} of {readers}') if places else {}
 

@@ -1,4 +1,5 @@
 """What a user writes as a link, checked and put into one form."""
+import math
 from dataclasses import dataclass, field
 from typing import List, Optional, Union
 
@@ -74,4 +75,7 @@ def _typed(name: str, key: str, config: Union[str, dict, None]) -> Optional[dict
     if not isinstance(config, dict) or 'type' not in config:
         raise ConfigError(f"link {name!r}: {key!r} is a name or a dict with 'type', "
                           f'found {config!r}')
+    weight = config.get('loss_weight', 1.)
+    if not isinstance(weight, (int, float)) or not 0 <= weight < math.inf:
+        raise ConfigError(f"link {name!r}: 'loss_weight' is a number from 0 on, found {weight!r}")
     return ConfigDict(config)

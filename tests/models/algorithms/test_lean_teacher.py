@@ -10,6 +10,7 @@ from mmdistill_ext.errors import ConfigError
 from tests.small import batch, build, model_config
 
 TASKS = ['cls', 'seg', 'det']
+EXACT = dict(teacher_fuse_bn=False, teacher_channels_last=False)
 PLACE = dict(cls='backbone.layer4', seg='backbone.layer4', det='neck')
 
 
@@ -106,7 +107,7 @@ def test_train_leaves_the_teacher_in_evaluation_mode_unless_asked():
 
 
 def test_losses_equal_mmrazors_own_algorithm():
-    model = algorithm('cls')
+    model = algorithm('cls', **EXACT)
     stock_config = config('cls', type='SingleTeacherDistill')
     del stock_config['random_teacher']
     stock = build(stock_config)
@@ -133,7 +134,7 @@ def test_the_teacher_is_what_its_checkpoint_says(tmp_path, prefix, wrapped):
     source = build(model_config('cls', 16)).state_dict()
     weights = {prefix + key: value for key, value in source.items()}
     path = save(tmp_path, dict(state_dict=weights, meta={}) if wrapped else weights)
-    model = algorithm('cls', random_teacher=False, teacher_ckpt=path)
+    model = algorithm('cls', random_teacher=False, teacher_ckpt=path, **EXACT)
     model.init_weights()  # as the runner does
     assert all(torch.equal(v, source[k]) for k, v in model.teacher.state_dict().items())
 
@@ -213,7 +214,7 @@ def test_a_field_brings_the_teacher_back_into_the_checkpoints():
     (dict(teacher_dtype='bf16'), .05),
     (dict(teacher_fuse_bn=True, teacher_channels_last=True, teacher_dtype='bf16'), .05)])
 def test_a_cheap_teacher_says_the_same(task, fields, tolerance):
-    plain, cheap = algorithm(task), algorithm(task, **fields)
+    plain, cheap = algorithm(task, **EXACT), algorithm(task, **{**EXACT, **fields})
     expected = losses_of(plain, task)['distill.loss_feat']
     loss = losses_of(cheap, task)['distill.loss_feat']
     assert loss.dtype == torch.float32
@@ -228,6 +229,7 @@ def test_a_cheap_teacher_says_the_same(task, fields, tolerance):
 def test_a_precision_that_does_not_exist_and_fusing_what_moves_are_refused():
     assert "'int4'" in refused(teacher_dtype='int4')
     assert 'teacher_norm_eval' in refused(teacher_fuse_bn=True, teacher_norm_eval=False)
+    assert 'teacher_norm_eval' in refused(teacher_fuse_bn=True, teacher_trainable=True)
 
 
 def test_fusing_that_would_change_what_is_read_is_refused():
@@ -240,7 +242,7 @@ def test_fusing_that_would_change_what_is_read_is_refused():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_var.fill_(4.)
     with pytest.raises(ConfigError, match='backbone.layer2.0.conv1'):
-        build(config('cls', link, teacher=teacher, random_teacher=False, teacher_fuse_bn=True))
+        build(config('cls', link, teacher=teacher, random_teacher=False))
 
 
 # A teacher with a normalisation of its own
