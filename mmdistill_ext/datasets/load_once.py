@@ -1,0 +1,27 @@
+"""A transform for data sets that fit into memory."""
+import copy
+
+from mmcv.transforms import BaseTransform, Compose
+from mmengine.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class LoadOnce(BaseTransform):
+    """Run the transforms inside once for every picture, and hand out copies from then on.
+
+    Put loading and everything that is not random inside. It stands in mmengine's registry, so
+    the pipelines of every OpenMMLab library find it.
+
+    Args:
+        transforms (list[dict]): The pipeline's beginning.
+    """
+
+    def __init__(self, transforms: list[dict]) -> None:
+        self.transforms = Compose(transforms)
+        self.loaded = {}
+
+    def transform(self, results: dict) -> dict:
+        key = results['img_path']
+        if key not in self.loaded:
+            self.loaded[key] = self.transforms(results)
+        return copy.deepcopy(self.loaded[key])
