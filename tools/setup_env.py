@@ -1,0 +1,276 @@
+#!/usr/bin/env python3.11
+"""Make the project's virtual environment. Standard library only; every make target calls it.
+
+    python3.11 tools/setup_env.py [--stack default|torch21]
+
+It may be interrupted at any point and run again. A finished environment is recognised by its
+stamp in a few milliseconds. mmcv is compiled once per machine and kept as a wheel in
+``${MMDISTILL_CACHE:-~/.cache/mmdistill_ext}/wheels``.
+"""
+import argparse
+import contextlib
+import fcntl
+import glob
+import hashlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from pathlib import Path
+from typing import Dict, Iterator, List, NoReturn, Optional
+
+REPO = Path(__file__).resolve().parent.parent
+STACKS = dict(default=('torch211.txt', '.venv'), torch21=('torch21.txt', '.venv-torch21'))
+CACHE = Path(os.environ.get('MMDISTILL_CACHE') or '~/.cache/mmdistill_ext').expanduser().resolve()
+DISK_VENV, DISK_BUILD = 10, 2  # GB: packages and pip's copies of them; mmcv's object files
+CHECK_OPS = ('import torch; from mmcv.ops import nms; '
+             'b = torch.tensor([[0., 0., 4., 4.], [0., 0., 4., 3.], [5., 5., 9., 9.]]); '
+             's = torch.tensor([.9, .8, .7]); '
+             'assert nms(b, s, .5)[1].tolist() == [0, 2]')
+CHECK_OPS_CUDA = CHECK_OPS + '; assert nms(b.cuda(), s.cuda(), .5)[1].tolist() == [0, 2]'
+
+
+def say(text: str) -> None:
+    print(f'[set-up] {text}', flush=True)
+
+
+def stop(text: str) -> NoReturn:
+    """One line saying what is missing and how to get it."""
+    print(f'[set-up] STOPPED: {text}', file=sys.stderr, flush=True)
+    sys.exit(1)
+
+
+def read_pins(path: Path) -> Dict[str, str]:
+    lines = (line.split('#')[0].strip() for line in path.read_text().splitlines())
+    return dict(line.split('==') for line in lines if line)
+
+
+def find_nvcc() -> Optional[str]:
+    home = os.environ.get('CUDA_HOME') or os.environ.get('CUDA_PATH')
+    return shutil.which('nvcc', path=f'{home}/bin' if home else None)
+
+
+def gpu_there() -> bool:
+    return bool(glob.glob('/dev/nvidia[0-9]*'))
+
+
+def stamp_of(requirements: Path, venv: Path) -> str:
+    """What a finished environment was made from; another value means that it is out of date."""
+    digest = hashlib.sha256()
+    for path in (requirements, Path(__file__), REPO / 'setup.py', REPO / 'pyproject.toml',
+                 REPO / 'mmdistill_ext.pth'):
+        digest.update(path.read_bytes())
+    digest.update(f'{venv} {sys.version_info} {gpu_there()} {find_nvcc()}'.encode())
+    return digest.hexdigest()
+
+
+def why_it_failed(log: str) -> str:
+    """The cause of a failed pip run, read from what it printed."""
+    if 'No space left on device' in log:
+        return 'the disk is full: free some space, then run the same command again'
+    if re.search('Temporary failure in name|NewConnectionError|ConnectTimeout|ProxyError|SSLError|'
+                 'Connection (refused|reset|broken)|Read timed out', log):
+        return ('the package index cannot be reached: check the network, or name an index with '
+                'PIP_INDEX_URL or `pip config set global.index-url URL`')
+    missing = re.search(r'No matching distribution found for (\S+)', log)
+    if missing:
+        return (f'the package index has no {missing[1]} for this Python and platform: use an index '
+                'that mirrors PyPI (PIP_INDEX_URL) on Linux x86_64')
+    if re.search(r'Killed signal|signal 9|out of memory', log, re.I):
+        return 'the compiler ran out of memory: run again with MAX_JOBS=1'
+    return 'the last lines above say why'
+
+
+def run(command: List[str], progress: str = '$^', env: Optional[dict] = None) -> None:
+    """Run a command into a log; say every 15 s how far it is, or stop with the cause."""
+    (CACHE / 'logs').mkdir(parents=True, exist_ok=True)
+    path = CACHE / 'logs' / f'{time.strftime("%Y%m%d-%H%M%S")}-{os.getpid()}.log'
+    start = spoken = time.monotonic()
+    with open(path, 'w') as log, subprocess.Popen(
+            command, cwd=REPO, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, errors='replace', start_new_session=True,
+            env={**os.environ, **(env or {})}) as process:
+        assert process.stdout
+        try:
+            for line in process.stdout:
+                log.write(line)
+                found = re.search(progress, line)
+                if found and time.monotonic() - spoken > 15:
+                    spoken = time.monotonic()
+                    say(f'  {spoken - start:4.0f} s: {found[1]}')
+        except KeyboardInterrupt:
+            os.killpg(process.pid, signal.SIGTERM)
+            raise
+    if process.returncode:
+        text = path.read_text()
+        print(''.join(text.splitlines(True)[-15:]), file=sys.stderr)
+        stop(f'{why_it_failed(text)} (all of it: {path})')
+    path.unlink()
+
+
+@contextlib.contextmanager
+def lock(name: str) -> Iterator[None]:
+    """Keep a second set-up on this machine waiting; let go by the system if we are killed."""
+    (CACHE / 'locks').mkdir(parents=True, exist_ok=True)
+    with open(CACHE / 'locks' / name.replace('/', '_'), 'w') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f'another set-up is busy with {name}: waiting for it')
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def check_machine(venv: Path) -> None:
+    if sys.version_info[:2] != (3, 11):
+        stop(f'Python 3.11 is needed, this is {sys.version.split()[0]}: '
+             'run `make PYTHON=/path/to/python3.11 ...`')
+    if sys.platform != 'linux' or os.uname().machine != 'x86_64':
+        stop(f'the pinned versions are for Linux x86_64, this is {sys.platform} '
+             f'{os.uname().machine}: see README, "In an environment of your own"')
+    if not (venv / 'bin/python').exists():
+        need_disk(REPO, DISK_VENV, 'the packages')
+
+
+def need_disk(where: Path, gigabytes: int, what: str) -> None:
+    free = shutil.disk_usage(where).free / 1e9
+    if free < gigabytes:
+        stop(f'{what} need {gigabytes} GB, but {where} has {free:.1f} GB free: make room there, '
+             'or set TMPDIR or MMDISTILL_CACHE to a folder with more')
+
+
+def check_compiler() -> None:
+    if not shutil.which(os.environ.get('CXX', 'g++')):
+        stop('no C++ compiler, mmcv must be compiled: `apt-get install g++` (or `dnf install '
+             'gcc-c++`), then run the same command again')
+    header = Path(sysconfig.get_path('include'), 'Python.h')
+    if not header.exists():
+        stop(f'the headers of Python are missing ({header}): `apt-get install python3.11-dev`')
+
+
+def make_venv(venv: Path) -> None:
+    """Create it, or start it over where an interrupted pip may have left half a package."""
+    if (venv / '.installing').exists():
+        say(f'{venv.name} was interrupted half-way: starting it over (pip has kept the downloads)')
+        shutil.rmtree(venv)
+    if not (venv / 'bin/python').exists():
+        say(f'creating {venv}')
+        try:
+            import ensurepip  # noqa: F401
+        except ImportError:
+            stop('this Python has no venv module: `apt-get install python3.11-venv`')
+        run([sys.executable, '-m', 'venv', '--clear', str(venv)])
+
+
+def cuda_of(python: str) -> str:
+    """``cpu``, or the CUDA of torch (``cu130``) where a GPU and a matching nvcc are present."""
+    if not gpu_there():
+        return 'cpu'
+    cuda = subprocess.check_output(
+        [python, '-c', 'import torch; print(torch.cuda.is_available() and torch.version.cuda)'],
+        text=True).strip()
+    nvcc = find_nvcc()
+    found = re.search(r'release (\d+)', subprocess.check_output([nvcc, '--version'], text=True)
+                      )[1] if nvcc else 'none'  # type: ignore[index]
+    if cuda != 'False' and found == cuda.split('.')[0]:
+        return 'cu' + cuda.replace('.', '')
+    say(f'NOTE: a GPU is there, but nvcc is {found} and torch uses CUDA {cuda}: mmcv\'s ops are '
+        f'compiled for the CPU alone; for the GPU install the CUDA toolkit {cuda} and run again')
+    return 'cpu'
+
+
+def mmcv_wheel(python: str, pins: Dict[str, str], cuda: str) -> Path:
+    """The folder with the compiled wheel; compiled now if this machine does not have it yet."""
+    key = f'py3.{sys.version_info[1]}-torch{pins["torch"]}-mmcv{pins["mmcv"]}-{cuda}'
+    folder = CACHE / 'wheels' / key
+    with lock(key):
+        if not folder.is_dir():
+            compile_mmcv(python, pins, cuda, folder)
+    return folder
+
+
+def compile_mmcv(python: str, pins: Dict[str, str], cuda: str, folder: Path) -> None:
+    check_compiler()
+    need_disk(Path(tempfile.gettempdir()), DISK_BUILD, "mmcv's object files")
+    jobs = os.environ.get('MAX_JOBS') or str(len(os.sched_getaffinity(0)))
+    minutes = (18 if cuda == 'cpu' else 70) // int(jobs) + 1
+    say(f'compiling mmcv {pins["mmcv"]} ({cuda}) for torch {pins["torch"]} on {jobs} cores: '
+        f'about {minutes} minutes, once per machine')
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    building = folder.with_name(f'.building-{folder.name}')
+    shutil.rmtree(building, ignore_errors=True)  # left by a build that was killed
+    env = dict(MMCV_WITH_OPS='1', MAX_JOBS=jobs, CFLAGS='-g0', FORCE_CUDA=str(int(cuda != 'cpu')))
+    if cuda == 'cpu':
+        env['CUDA_VISIBLE_DEVICES'] = ''  # or mmcv goes looking for nvcc by itself
+    run([python, '-m', 'pip', 'wheel', '-v', '--no-cache-dir', '--no-build-isolation', '--no-deps',
+         '--no-binary', 'mmcv', '-w', str(building), f'mmcv=={pins["mmcv"]}'],
+        r'^\s*(\[\d+/\d+\])', env)
+    os.rename(building, folder)
+
+
+def pip_install(venv: Path, *args: str) -> None:
+    half_made = venv / '.installing'
+    half_made.touch()
+    try:
+        run([str(venv / 'bin/python'), '-m', 'pip', 'install', '--disable-pip-version-check',
+             '--no-deps', *args], r'((?:Collecting|Installing) .*)')
+    except SystemExit:
+        half_made.unlink()  # pip said no by itself and took its steps back: nothing is half-made
+        raise
+    half_made.unlink()
+
+
+def install(venv: Path, requirements: Path) -> None:
+    pins = read_pins(requirements)
+    python = str(venv / 'bin/python')
+    make_venv(venv)
+    say(f'installing {len(pins) - 1} pinned packages: 2 to 15 minutes, by the speed of the index '
+        '(3 GB the first time)')
+    with tempfile.NamedTemporaryFile('w', suffix='.txt') as rest:
+        rest.write(''.join(f'{k}=={v}\n' for k, v in pins.items() if k != 'mmcv'))
+        rest.flush()
+        pip_install(venv, '-r', rest.name)
+    cuda = cuda_of(python)
+    wheel = mmcv_wheel(python, pins, cuda)
+    say(f'installing mmcv from {wheel}')
+    pip_install(venv, '--no-index', '--find-links', str(wheel), '--force-reinstall',
+                f'mmcv=={pins["mmcv"]}')
+    if subprocess.run([python, '-c', CHECK_OPS if cuda == 'cpu' else CHECK_OPS_CUDA]).returncode:
+        stop(f'mmcv.ops does not load or computes wrongly (the error is above): `rm -r {wheel}` '
+             'and run again to compile it anew')
+    say('installing this project')
+    pip_install(venv, '--no-build-isolation', '-e', str(REPO))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or '').split('\n')[0])
+    parser.add_argument('--stack', choices=list(STACKS), default='default')
+    stack = parser.parse_args().stack
+    requirements, venv = REPO / 'requirements' / STACKS[stack][0], REPO / STACKS[stack][1]
+    stamp, wanted = venv / '.stamp', stamp_of(requirements, venv)
+    if stamp.exists() and stamp.read_text() == wanted and (venv / 'bin/python').exists():
+        return
+    check_machine(venv)
+    start = time.monotonic()
+    with lock(str(venv)):
+        say(f'stack {stack} into {venv.name}')
+        install(venv, requirements)
+        stamp.write_text(wanted)
+    say(f'done in {time.monotonic() - start:.0f} s')
+
+
+def interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+if __name__ == '__main__':
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        main()
+    except KeyboardInterrupt:
+        stop('interrupted; the same command goes on from here')
