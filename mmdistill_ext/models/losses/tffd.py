@@ -1,0 +1,126 @@
+"""Tf-FD, distillation without a teacher: METHODS section 3, paper equations (2) to (4)."""
+from typing import Any, List, Sequence
+
+from mmrazor.registry import MODELS
+from torch import Tensor, nn
+
+from ...errors import ConfigError, nearest
+from .distances import DISTANCES
+from .tffd_terms import inter_layer, intra_layer, pooled_to
+
+RANKS = ('sample', 'batch')
+PAIRS = ('dense', 'residual')
+
+
+class _TfFDLoss(nn.Module):
+    """What both losses share: the distance, the weight and the check of what they are given."""
+    least = 1  # layers
+
+    def __init__(self, distance: str, loss_weight: float) -> None:
+        super().__init__()
+        self.distance = DISTANCES[self._one_of('distance', str(distance).lower(), DISTANCES)]
+        self.loss_weight = loss_weight
+
+    def _one_of(self, field: str, value: Any, known: Sequence[str]) -> Any:
+        if value not in known:
+            raise ConfigError(f'{type(self).__name__}: {field}={value!r} is not known; '
+                              f'{nearest(str(value), known)}')
+        return value
+
+    def _check(self, features: List[Tensor]) -> None:
+        """The distiller's dry run calls the loss, so these are found when the model is built."""
+        name = type(self).__name__
+        shapes = ', '.join(str(list(feature.shape[1:])) for feature in features)
+        if len(features) < self.least:
+            raise ConfigError(f'{name}: found {len(features)} layer ({shapes}), but deep layers '
+                              f'teach shallow ones: name {self.least} layers or more')
+        if len({id(feature) for feature in features}) < len(features):
+            raise ConfigError(f'{name}: two of the layers are one and the same feature '
+                              f'({shapes}); name each layer once')
+        if any(feature.ndim != 4 for feature in features):
+            raise ConfigError(f'{name}: expected maps [C, H, W], found {shapes}')
+
+
+@MODELS.register_module()
+class TfFDIntraLoss(_TfFDLoss):
+    """Within a layer, strong channels teach weak ones.
+
+    Args:
+        p (float): Channels are ranked by their l_p norm. Defaults to 2.
+        rank (str): 'sample' ranks the channels of each sample, 'batch' finds one order for the
+            whole batch. Defaults to 'sample'.
+        distance (str): 'l2', 'AT', 'SP' or 'ICKD', between the weak and the strong half.
+            Defaults to 'l2'.
+        loss_weight (float): beta in equation (4). Defaults to 1.0.
+    """
+
+    def __init__(self,
+                 p: float = 2,
+                 rank: str = 'sample',
+                 distance: str = 'l2',
+                 loss_weight: float = 1.0) -> None:
+        super().__init__(distance, loss_weight)
+        if isinstance(p, bool) or not isinstance(p, (int, float)) or not p > 0:
+            raise ConfigError(f'TfFDIntraLoss: p is a number above 0, found {p!r}')
+        self.p = p
+        self.rank = self._one_of('rank', rank, RANKS)
+
+    def forward(self, features: List[Tensor]) -> Tensor:
+        """The mean over the layers.
+
+        Args:
+            features (list[Tensor]): ``[N, C, H, W]`` each.
+        """
+        self._check(features)
+        terms = [intra_layer(feature, self.p, self.rank, self.distance) for feature in features]
+        return self.loss_weight * sum(terms) / len(terms)
+
+    def _check(self, features: List[Tensor]) -> None:
+        super()._check(features)
+        for feature in features:
+            if feature.shape[1] < 2:
+                raise ConfigError(f'TfFDIntraLoss: found a map of a single channel '
+                                  f'({list(feature.shape[1:])}), which has no halves')
+
+
+@MODELS.register_module()
+class TfFDInterLoss(_TfFDLoss):
+    """Deep layers teach shallow ones.
+
+    Args:
+        pairs (str): 'dense' takes every pair of layers, 'residual' neighbours only. Defaults to
+            'dense'.
+        distance (str): 'l2', 'AT', 'SP' or 'ICKD', between the shallow map and each group of deep
+            channels. Defaults to 'l2'.
+        loss_weight (float): alpha in equation (4). Defaults to 1.0.
+    """
+    least = 2
+
+    def __init__(self,
+                 pairs: str = 'dense',
+                 distance: str = 'l2',
+                 loss_weight: float = 1.0) -> None:
+        super().__init__(distance, loss_weight)
+        self.pairs = self._one_of('pairs', pairs, PAIRS)
+
+    def forward(self, features: List[Tensor]) -> Tensor:
+        """The mean over the pairs.
+
+        Args:
+            features (list[Tensor]): ``[N, C, H, W]`` each, from shallow to deep.
+        """
+        self._check(features)
+        terms = []
+        for index, shallow in enumerate(features[:-1], start=1):
+            deeper = features[index:] if self.pairs == 'dense' else features[index:index + 1]
+            for pooled, deep in zip(pooled_to(shallow, [d.shape[2:] for d in deeper]), deeper):
+                terms.append(inter_layer(pooled, deep, self.distance))
+        return self.loss_weight * sum(terms) / len(terms)
+
+    def _check(self, features: List[Tensor]) -> None:
+        super()._check(features)
+        for shallow, deep in zip(features, features[1:]):
+            if any(x < y for x, y in zip(shallow.shape[2:], deep.shape[2:])):
+                raise ConfigError(
+                    f'TfFDInterLoss: layers go from shallow to deep, but {list(deep.shape[1:])} '
+                    f'after {list(shallow.shape[1:])} is larger; turn the order round')
