@@ -1,7 +1,8 @@
+from .fcfd_bridge import FCFDBridge
 from .mlp import IdentityConnector, LinearConnector, MLPConnector
 from .spatial import Conv3x3Connector, DeformableConnector, NonLocalConnector
 
 __all__ = [
-    'Conv3x3Connector', 'DeformableConnector', 'IdentityConnector', 'LinearConnector',
-    'MLPConnector', 'NonLocalConnector'
+    'Conv3x3Connector', 'DeformableConnector', 'FCFDBridge', 'IdentityConnector',
+    'LinearConnector', 'MLPConnector', 'NonLocalConnector'
 ]

@@ -1,4 +1,6 @@
+from .fcfd import FeatureMSELoss
 from .feature_l2 import FeatureL2Loss
+from .kd import DecoupledKLLoss
 from .tffd import TfFDInterLoss, TfFDIntraLoss
 
-__all__ = ['FeatureL2Loss', 'TfFDInterLoss', 'TfFDIntraLoss']
+__all__ = ['DecoupledKLLoss', 'FeatureL2Loss', 'FeatureMSELoss', 'TfFDInterLoss', 'TfFDIntraLoss']

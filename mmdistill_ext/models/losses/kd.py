@@ -1,0 +1,68 @@
+"""Logit distillation: KL with temperature, and its decoupled form (DKD, Zhao et al. 2022)."""
+import torch
+from mmrazor.registry import MODELS
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def kl_divergence(student: Tensor, teacher: Tensor, tau: float = 1.) -> Tensor:
+    """``tau^2 * KL(softmax(teacher / tau) || softmax(student / tau))``, mean over the batch.
+
+    Args:
+        student (Tensor): Logits ``[N, C]``.
+        teacher (Tensor): Logits ``[N, C]``.
+        tau (float): Temperature. Defaults to 1.
+    """
+    student, teacher = (F.log_softmax(logits / tau, dim=1) for logits in (student, teacher))
+    return tau**2 * F.kl_div(student, teacher, log_target=True, reduction='batchmean')
+
+
+def decoupled_kl(student: Tensor, teacher: Tensor, labels: Tensor, tau: float, tckd_weight: float,
+                 nckd_weight: float) -> Tensor:
+    """KL of (target, all others) and KL among the others, with weights of their own.
+
+    Args:
+        student (Tensor): Logits ``[N, C]``.
+        teacher (Tensor): Logits ``[N, C]``.
+        labels (Tensor): ``[N]``.
+        tau (float): Temperature.
+        tckd_weight (float): Weight of the first.
+        nckd_weight (float): Weight of the second.
+    """
+    is_target = F.one_hot(labels, student.shape[1]).bool()
+
+    def split(logits):
+        logits = logits / tau
+        others = logits[~is_target].view(len(logits), -1)
+        # The softmax of these two is (p_target, 1 - p_target).
+        return torch.stack([logits[is_target], others.logsumexp(dim=1)], dim=1), others
+
+    (target_s, others_s), (target_t, others_t) = split(student), split(teacher)
+    return tau**2 * (tckd_weight * kl_divergence(target_s, target_t)
+                     + nckd_weight * kl_divergence(others_s, others_t))
+
+
+@MODELS.register_module()
+class DecoupledKLLoss(nn.Module):
+    """DKD in the place of a KL.
+
+    MMRazor's ``DKDLoss`` sums over the batch whatever its ``reduction`` says, and takes the
+    logarithm of probabilities that can be zero.
+
+    Args:
+        tau (float): Temperature. Defaults to 1.
+        tckd_weight (float): Weight of the target class against the others. Defaults to 1.
+        nckd_weight (float): Weight among the other classes. Defaults to 2.
+        loss_weight (float): Defaults to 1.
+    """
+
+    def __init__(self, tau: float = 1., tckd_weight: float = 1., nckd_weight: float = 2.,
+                 loss_weight: float = 1.) -> None:
+        super().__init__()
+        self.tau, self.loss_weight = tau, loss_weight
+        self.tckd_weight, self.nckd_weight = tckd_weight, nckd_weight
+
+    def forward(self, preds_S: Tensor, preds_T: Tensor, gt_labels: Tensor) -> Tensor:
+        """See :func:`decoupled_kl`; the arguments are named as in MMRazor."""
+        return self.loss_weight * decoupled_kl(
+            preds_S, preds_T.detach(), gt_labels, self.tau, self.tckd_weight, self.nckd_weight)

@@ -1,0 +1,71 @@
+"""Running statistics of BatchNorm layers, kept separately for each path through a network."""
+from contextlib import contextmanager
+from typing import Dict, Iterator, Sequence, Tuple
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+BUFFERS = ('running_mean', 'running_var', 'num_batches_tracked')
+
+
+class PathStats(nn.Module):
+    """What BatchNorm layers accumulate when they are fed through a path that is not the pure one.
+
+    A layer's own buffers belong to the pure path. ``with stats.on('s2t_1'):`` puts the buffers of
+    that path in their place and takes them out again, also after an error, so nothing that runs
+    inside can be seen in the layer afterwards. Affine parameters are shared by all paths. The
+    buffers are ordinary ones of this module: they are saved in checkpoints, and move with it.
+
+    A layer that is in evaluation mode during training (frozen stages, ``norm_eval``) uses its own
+    statistics on every path, and goes on to do so in evaluation.
+
+    Args:
+        paths (dict[str, tuple[nn.Module, Sequence[str]]]): For each path the model whose layers
+            it runs through and the names of its modules. Those count that are BatchNorm layers
+            with running statistics.
+    """
+
+    def __init__(self, paths: Dict[str, Tuple[nn.Module, Sequence[str]]]) -> None:
+        super().__init__()
+        # Layers are looked up by name when needed: SyncBN takes the place of some after building.
+        self._models = {path: model for path, (model, _) in paths.items()}
+        for path, (model, names) in paths.items():
+            layers = {name: model.get_submodule(name) for name in names}
+            self.add_module(path, nn.ModuleDict({
+                name.replace('.', '/'): _Stats(layer) for name, layer in layers.items()
+                if isinstance(layer, _BatchNorm) and layer.running_mean is not None}))
+
+    @contextmanager
+    def on(self, path: str) -> Iterator[None]:
+        """Let the layers of ``path`` use the statistics of ``path``."""
+        layers = [(self._models[path].get_submodule(key.replace('/', '.')), stats)
+                  for key, stats in getattr(self, path).items()]
+        swapped = [(layer, stats) for layer, stats in layers
+                   if layer.training or (not self.training and stats.used)]
+        try:
+            for layer, stats in swapped:
+                _swap(layer, stats)
+            yield
+        finally:
+            for layer, stats in swapped:
+                _swap(layer, stats)
+
+
+class _Stats(nn.Module):
+    """The buffers of one layer on one path, at first those of a new layer."""
+
+    def __init__(self, layer: _BatchNorm) -> None:
+        super().__init__()
+        self.register_buffer('running_mean', layer.running_mean.new_zeros(layer.num_features))
+        self.register_buffer('running_var', layer.running_var.new_ones(layer.num_features))
+        self.register_buffer('num_batches_tracked', layer.num_batches_tracked.new_zeros(()))
+
+    @property
+    def used(self) -> bool:
+        """Whether the path has ever been run in training."""
+        return bool(self.num_batches_tracked > 0)
+
+
+def _swap(layer: nn.Module, stats: _Stats) -> None:
+    for name in BUFFERS:
+        layer._buffers[name], stats._buffers[name] = stats._buffers[name], layer._buffers[name]

@@ -1,0 +1,79 @@
+"""The mixed paths of FCFD: which there are, and which an iteration runs."""
+import random
+from typing import List, NamedTuple, Optional, Sequence, Union
+
+from ..errors import ConfigError
+
+DIRECTIONS = ('s2t', 't2s')
+
+
+class Path(NamedTuple):
+    """A way through one network up to stage k, and through the other from there.
+
+    Args:
+        k (int): The stage after which the networks change, counted from 1.
+        direction (str): 's2t', student then teacher, the paper's ``<k, 1>``; or 't2s', teacher
+            then student, ``<k, 0>``.
+    """
+    k: int
+    direction: str
+
+    @property
+    def name(self) -> str:
+        return f'{self.direction}_{self.k}'
+
+
+class PathSampler:
+    """Draws paths without replacement, as a function of the seed and the iteration alone.
+
+    So all ranks draw the same, and a resumed run draws what an uninterrupted one would have.
+
+    Args:
+        stages (int): N, the number of stages of either network.
+        num (int | str): Paths an iteration, or 'all'. 0 leaves the appearance losses alone.
+            Defaults to 2.
+        positions (Sequence[int], optional): The stages k that paths may change at, out of
+            1 .. N - 1. Defaults to all of them.
+        k_min (int): The least of them. Defaults to 1.
+        directions (Sequence[str]): 's2t' and 't2s', or one of them. Defaults to both.
+    """
+
+    def __init__(self, stages: int, num: Union[int, str] = 2,
+                 positions: Optional[Sequence[int]] = None, k_min: int = 1,
+                 directions: Sequence[str] = DIRECTIONS) -> None:
+        directions = [directions] if isinstance(directions, str) else list(directions)
+        for direction in directions:
+            if direction not in DIRECTIONS:
+                raise ConfigError(f"paths: direction {direction!r}; 's2t' and 't2s' would fit")
+        allowed = range(1, stages)
+        for k in (k_min, *(positions or ())):
+            if k not in allowed:
+                last = ', which is the last stage' if k == stages else ''
+                raise ConfigError(f'paths: position {k}{last}; of {stages} stages '
+                                  f'{", ".join(map(str, allowed)) or "none"} would fit')
+        self.candidates: List[Path] = [
+            Path(k, direction) for k in sorted(set(positions or allowed)) if k >= k_min
+            for direction in DIRECTIONS if direction in directions]
+        self.num = len(self.candidates) if num == 'all' else num
+        if not isinstance(self.num, int) or not 0 <= self.num <= len(self.candidates):
+            names = ', '.join(path.name for path in self.candidates) or 'none'
+            raise ConfigError(f"paths: num is {num!r}; 0 to {len(self.candidates)} or 'all' would "
+                              f'fit, for the paths are {names}')
+
+    @property
+    def samples(self) -> bool:
+        """Whether iterations differ in their paths."""
+        return 0 < self.num < len(self.candidates)
+
+    def sample(self, seed: int, iteration: int) -> List[Path]:
+        """The paths of an iteration, in the order of the candidates.
+
+        Args:
+            seed (int): The run's seed.
+            iteration (int): Counted from the start of training.
+        """
+        if not self.samples:
+            return self.candidates[:self.num]
+        # A string as seed is hashed the same way on every machine.
+        drawn = random.Random(f'{seed} {iteration}').sample(self.candidates, self.num)
+        return sorted(drawn, key=self.candidates.index)
