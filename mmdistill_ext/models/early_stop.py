@@ -2,8 +2,11 @@
 from typing import List, Optional, Tuple
 
 from mmrazor.models.distillers import ConfigurableDistiller
-from mmrazor.models.task_modules.recorder import (ModuleInputsRecorder, ModuleOutputsRecorder,
-                                                  ParameterRecorder)
+from mmrazor.models.task_modules.recorder import (
+    ModuleInputsRecorder,
+    ModuleOutputsRecorder,
+    ParameterRecorder,
+)
 from mmrazor.models.task_modules.recorder.base_recorder import BaseRecorder
 from torch import nn
 

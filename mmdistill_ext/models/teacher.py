@@ -1,5 +1,5 @@
 """Getting a teacher ready: strict loading, and what makes its forward cheap."""
-from typing import Callable, Dict, List, Optional, Union
+from typing import Callable, Dict, Optional, Union
 
 import torch
 from mmcv.cnn import fuse_conv_bn
@@ -113,6 +113,24 @@ def fuse(teacher: nn.Module, read: Callable[[], Dict[str, list]]) -> None:
                     f'teacher_fuse_bn: fusing changes what is read at {place!r} by more than '
                     'rounding (its layers do not run in the order conv, norm); set '
                     'teacher_fuse_bn=False')
+
+
+def channels_last(teacher: nn.Module, wanted: Optional[bool]) -> bool:
+    """Put a teacher into the channels_last memory format; whether it is in it now.
+
+    Args:
+        teacher (nn.Module): Changed in place.
+        wanted (bool, optional): None for wherever its operators can.
+    """
+    fixed = {type(module).__name__ for module in teacher.modules()
+             if type(module).__module__.startswith('mmcv.ops')}
+    if wanted and fixed:
+        raise ConfigError(f'teacher_channels_last: {", ".join(sorted(fixed))} of mmcv takes '
+                          'contiguous tensors only; leave the field out')
+    if wanted is False or fixed:
+        return False
+    teacher.to(memory_format=torch.channels_last)
+    return True
 
 
 def in_format(inputs: Tensor, teacher: nn.Module, channels_last: bool) -> Tensor:

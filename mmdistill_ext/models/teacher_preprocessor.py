@@ -69,8 +69,8 @@ class TwoPreprocessors(BaseDataPreprocessor):
             return self.student(data, False)
         random_state = random.getstate(), np.random.get_state(), torch.get_rng_state()
         # Preprocessors write into the data samples: the student's copy is the one that counts.
-        teacher_data = self.teacher(dict(data, data_samples=copy.deepcopy(data.get('data_samples'))),
-                                    True)
+        samples = copy.deepcopy(data.get('data_samples'))
+        teacher_data = self.teacher(dict(data, data_samples=samples), True)
         random.setstate(random_state[0])
         np.random.set_state(random_state[1])
         torch.set_rng_state(random_state[2])

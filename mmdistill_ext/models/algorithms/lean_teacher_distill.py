@@ -17,7 +17,7 @@ from ..distillers import LinkDistiller
 from ..dry_run import dry_run, recorded_places
 from ..early_stop import EarlyStop, teacher_reads
 from ..inherit import Inheritance
-from ..teacher import DTYPES, build_teacher, fuse, in_format
+from ..teacher import DTYPES, build_teacher, channels_last, fuse, in_format
 from ..teacher_preprocessor import preprocessor_for
 
 
@@ -39,8 +39,8 @@ class LeanTeacherDistill(SingleTeacherDistill):
         teacher_fuse_bn (bool, optional): Fold the teacher's BatchNorm into its convolutions, which
             changes rounding and nothing else. Defaults to None: wherever the teacher is frozen
             and not saved.
-        teacher_channels_last (bool): Run the teacher in the channels_last memory format. Defaults
-            to True.
+        teacher_channels_last (bool, optional): Run the teacher in the channels_last memory format.
+            Defaults to None: wherever its operators can (mmcv's deformable ones cannot).
         teacher_dtype (str, optional): 'bf16' or 'fp16' to run the teacher in that precision.
         save_teacher (bool): Keep the teacher's weights in the checkpoints. Defaults to False.
         inherit (Sequence[str]): Modules of the student (such as 'neck', 'bbox_head') that start
@@ -61,7 +61,7 @@ class LeanTeacherDistill(SingleTeacherDistill):
                  teacher_trainable: bool = False,
                  teacher_norm_eval: bool = True,
                  teacher_fuse_bn: Optional[bool] = None,
-                 teacher_channels_last: bool = True,
+                 teacher_channels_last: Optional[bool] = None,
                  teacher_dtype: Optional[str] = None,
                  save_teacher: bool = False,
                  inherit: Sequence[str] = (),
@@ -81,7 +81,6 @@ class LeanTeacherDistill(SingleTeacherDistill):
         teacher_fuse_bn = can_fuse if teacher_fuse_bn is None else teacher_fuse_bn
         self.teacher_trainable = teacher_trainable
         self.teacher_norm_eval = teacher_norm_eval
-        self.teacher_channels_last = teacher_channels_last
         self.teacher_dtype = teacher_dtype
         self.save_teacher = save_teacher or teacher_trainable
         self.student_trainable = student_trainable
@@ -105,8 +104,7 @@ class LeanTeacherDistill(SingleTeacherDistill):
         if teacher_fuse_bn:
             fuse(self.teacher, lambda: self.dry_run('teacher'))
         self.teacher.requires_grad_(teacher_trainable)
-        if teacher_channels_last:
-            self.teacher.to(memory_format=torch.channels_last)
+        self.teacher_channels_last = channels_last(self.teacher, teacher_channels_last)
         if teacher_dtype:
             self.teacher.to(DTYPES[teacher_dtype])
         self.distiller.prepare_from_teacher(self.teacher)

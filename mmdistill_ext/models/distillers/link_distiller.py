@@ -1,5 +1,6 @@
 """Links: one entry in the config for a place in the student, one in the teacher, a transform
 between them and a loss."""
+from functools import partial
 from typing import Dict, List, Optional
 
 import torch
@@ -11,8 +12,16 @@ from torch.nn import functional as F
 
 from ...errors import ConfigError
 from ..dry_run import dry_run, get_module, recorded_places, untouched
-from .link_levels import (Feature, attempt, build, build_connector, check_levels, check_signature,
-                          features_of, recorder_key)
+from .link_levels import (
+    Feature,
+    attempt,
+    build,
+    build_connector,
+    check_levels,
+    check_signature,
+    features_of,
+    recorder_key,
+)
 from .links import Link
 
 
@@ -102,10 +111,19 @@ class LinkDistiller(ConfigurableDistiller):
                 level['connector'] = f'{link.name}_{index}'
                 self.connectors[level['connector']] = build_connector(link, s, t)
             with untouched(self):
-                attempt(link, lambda: self._level_loss(
-                    link, level, s.tensor.float(), t.tensor.float()), s, t)
+                compute = partial(self.level_loss, link, level, s.tensor.float(),
+                                  t.tensor.float())
+                attempt(link, compute, s, t)
 
-    def _level_loss(self, link: Link, level: dict, student: Tensor, teacher: Tensor) -> Tensor:
+    def level_loss(self, link: Link, level: dict, student: Tensor, teacher: Tensor) -> Tensor:
+        """The loss of one level: resize where asked, transform, compare.
+
+        Args:
+            link (Link): The link.
+            level (dict): One of ``link.levels``.
+            student (Tensor): [N, C_s, H, W] or [N, C_s].
+            teacher (Tensor): [N, C_t, H, W] or [N, C_t].
+        """
         if link.resize and student.shape[2:] != teacher.shape[2:]:
             student = F.interpolate(
                 student, size=teacher.shape[2:], mode='bilinear', align_corners=False)
@@ -123,7 +141,7 @@ class LinkDistiller(ConfigurableDistiller):
             return [self.distill_losses[link.name](features)]
         targets = [self.get_record(from_student=False, **level['teacher'])
                    for level in link.levels]
-        return [self._level_loss(link, *level) for level in zip(link.levels, features, targets)]
+        return [self.level_loss(link, *level) for level in zip(link.levels, features, targets)]
 
     def compute_distill_losses(self) -> LossResults:
         """The losses of MMRazor's mappings, then one for each link (summed over its levels)."""

@@ -226,6 +226,17 @@ def test_a_cheap_teacher_says_the_same(task, fields, tolerance):
     assert all(m.training for m in cheap.student.modules())
 
 
+def test_a_teacher_with_deformable_convolutions_stays_contiguous():
+    teacher = model_config('det', 16)
+    teacher['backbone'].update(dcn=dict(type='DCN', deform_groups=1),
+                               stage_with_dcn=(False, True, True, False), depth=50)
+    teacher['neck']['in_channels'] = [64, 128, 256, 512]
+    model = algorithm('det', teacher=teacher)
+    assert torch.isfinite(losses_of(model, 'det')['distill.loss_feat'])
+    with pytest.raises(ConfigError, match='DeformConv2dPack'):
+        algorithm('det', teacher=teacher, teacher_channels_last=True)
+
+
 def test_a_precision_that_does_not_exist_and_fusing_what_moves_are_refused():
     assert "'int4'" in refused(teacher_dtype='int4')
     assert 'teacher_norm_eval' in refused(teacher_fuse_bn=True, teacher_norm_eval=False)

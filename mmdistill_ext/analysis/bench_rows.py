@@ -1,0 +1,180 @@
+"""The networks and algorithms that the bench compares, in the sizes it states."""
+import copy
+from typing import Callable, Dict, NamedTuple
+
+import torch
+from mmengine.config import ConfigDict
+from mmengine.optim import OptimWrapper
+from mmrazor.registry import MODELS
+from torch import Tensor, nn
+
+FAST = dict(teacher_dtype='bf16')
+
+
+class Task(NamedTuple):
+    """A student, its teacher and the place where the recipe of the channel MLP reads.
+
+    Args:
+        student (dict): Config of the student.
+        teacher (dict): Config of the teacher.
+        place (str): The module read on both sides.
+        alpha (float): The recipe's loss weight.
+        shape (tuple[int]): Of the batch, [N, C, H, W].
+        stock (str): MMRazor's algorithm for the task.
+    """
+    student: dict
+    teacher: dict
+    place: str
+    alpha: float
+    shape: tuple
+    stock: str
+
+
+def _zoo(path: str) -> dict:
+    return dict(cfg_path=path, pretrained=False)
+
+
+TASKS = dict(
+    cls=Task(_zoo('mmpretrain::resnet/resnet18_8xb32_in1k.py'),
+             _zoo('mmpretrain::resnet/resnet34_8xb32_in1k.py'),
+             'backbone.layer4', 7e-5, (16, 3, 160, 160), 'SingleTeacherDistill'),
+    seg=Task(_zoo('mmseg::pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py'),
+             _zoo('mmseg::pspnet/pspnet_r101-d8_4xb2-40k_cityscapes-512x1024.py'),
+             'backbone.layer4', 2e-5, (2, 3, 256, 256), 'SingleTeacherDistill'),
+    det=Task(_zoo('mmdet::retinanet/retinanet_r50_fpn_2x_coco.py'),
+             _zoo('mmdet::retinanet/retinanet_x101-64x4d_fpn_1x_coco.py'),
+             'neck', 2e-5, (2, 3, 320, 320), 'FpnTeacherDistill'))
+
+
+class Row:
+    """One thing that is timed: a model, or a part of a step.
+
+    Args:
+        model (nn.Module): Whose state the step uses.
+        forward (Callable): Returns the loss to go back from, or None for a forward alone.
+    """
+
+    def __init__(self, model: nn.Module, forward: Callable[[], Tensor]) -> None:
+        self.model, self.forward = model, forward
+        trained = [p for p in model.parameters() if p.requires_grad]
+        self.optimizer = OptimWrapper(torch.optim.SGD(trained, lr=1e-6, momentum=.9)) \
+            if trained else None
+
+    def step(self) -> None:
+        """Forward, and backward and update where there is a loss."""
+        loss = self.forward()
+        if loss is not None:
+            self.optimizer.update_params(loss)
+
+
+def build(config: dict) -> nn.Module:
+    """A model that downloads nothing, in training mode."""
+    torch.manual_seed(0)
+    model = MODELS.build(ConfigDict(copy.deepcopy(config)))
+    for module in model.modules():
+        if isinstance(getattr(module, 'init_cfg', None), dict):
+            module.init_cfg = None if module.init_cfg.get('type') == 'Pretrained' else \
+                module.init_cfg
+    model.train()
+    return model
+
+
+def training(model: nn.Module, batch: dict) -> Row:
+    """A row for a whole training step of a model of mmengine's kind."""
+    return Row(model, lambda: model.parse_losses(model(**batch, mode='loss'))[0])
+
+
+def lean(task: Task, **fields) -> dict:
+    """Our recipe."""
+    link = dict(student=task.place, teacher=task.place, connector='MLPConnector',
+                loss=dict(type='FeatureL2Loss', loss_weight=task.alpha))
+    return dict(type='LeanTeacherDistill', architecture=task.student, teacher=task.teacher,
+                random_teacher=True, **fields,
+                distiller=dict(type='LinkDistiller', links=dict(loss_feat=link)))
+
+
+def stock(task: Task, connector: dict, loss: dict, channels: tuple, levels: int) -> dict:
+    """MMRazor's algorithm with a connector and a loss for every level, written its way."""
+    recorder = dict(feat=dict(type='ModuleOutputs', source=task.place))
+    names = [f'loss_{level}' for level in range(levels)]
+    student, teacher = loss.pop('arguments')
+    index = (lambda level: dict(data_idx=level)) if levels > 1 else (lambda level: {})
+    keys = connector.pop('channels')
+    return dict(
+        type=task.stock, architecture=task.student, teacher=task.teacher,
+        distiller=dict(
+            type='ConfigurableDistiller', student_recorders=recorder, teacher_recorders=recorder,
+            connectors={name: dict(connector, **dict(zip(keys, channels))) for name in names},
+            distill_losses={name: dict(loss) for name in names},
+            loss_forward_mappings={
+                name: {student: dict(recorder='feat', from_student=True, connector=name,
+                                     **index(level)),
+                       teacher: dict(recorder='feat', from_student=False, **index(level))}
+                for level, name in enumerate(names)}))
+
+
+def mlp_rows(name: str, batch: dict) -> Dict[str, Callable[[], Row]]:
+    """The rows of a task, each built when it is first asked for.
+
+    Args:
+        name (str): 'cls', 'seg' or 'det'.
+        batch (dict): What the data preprocessor would give.
+    """
+    task = TASKS[name]
+    channels = dict(cls=(512, 512), seg=(512, 2048), det=(256, 256))[name]
+    levels = 5 if name == 'det' else 1
+
+    def teacher_forward() -> Row:
+        model = build(lean(task, teacher_fuse_bn=False, teacher_channels_last=False))
+
+        def forward():
+            model.run_teacher(batch['inputs'], batch['data_samples'])
+        return Row(model.teacher, forward)
+
+    def connectors_alone() -> Row:
+        model = build(lean(task))
+        distiller = model.distiller
+        with torch.no_grad():
+            model.run_teacher(batch['inputs'], batch['data_samples'])
+            model.run_student(batch['inputs'], batch['data_samples'])
+        link = distiller.links[0]
+        features = [distiller.get_record(from_student=True, **level['student']).detach()
+                    .requires_grad_() for level in link.levels]
+        targets = [distiller.get_record(from_student=False, **level['teacher']).contiguous()
+                   for level in link.levels]
+
+        def forward():
+            for feature in features:
+                feature.grad = None
+            return sum(distiller.level_loss(link, *level)
+                       for level in zip(link.levels, features, targets))
+        return Row(distiller, forward)
+
+    mgd = dict(type='MGDConnector', lambda_mgd=.65,
+               channels=('student_channels', 'teacher_channels'))
+    mlp = dict(type='MLPConnector', channels=('in_channels', 'out_channels'))
+    mgd_loss = dict(type='MGDLoss', alpha_mgd=task.alpha, arguments=('preds_S', 'preds_T'))
+    mlp_loss = dict(type='FeatureL2Loss', loss_weight=task.alpha,
+                    arguments=('s_feature', 't_feature'))
+    return {
+        'student': lambda: training(build(task.student), batch),
+        'teacher forward': teacher_forward,
+        'connectors and losses': connectors_alone,
+        "MMRazor's MGD": lambda: training(
+            build(stock(task, mgd, mgd_loss, channels, levels)), batch),
+        "MMRazor with our MLP": lambda: training(
+            build(stock(task, mlp, mlp_loss, channels, levels)), batch),
+        'ours': lambda: training(build(lean(task)), batch),
+        'ours, fast teacher': lambda: training(build(lean(task, **FAST)), batch)}
+
+
+def tffd_rows(batch: dict) -> Dict[str, Callable[[], Row]]:
+    """Tf-FD on ResNet-18: the plain student and the student that teaches itself."""
+    student = TASKS['cls'].student
+    stages = ['backbone.layer2', 'backbone.layer3', 'backbone.layer4']
+    links = dict(loss_intra=dict(student=stages, loss=dict(type='TfFDIntraLoss', loss_weight=8e-4)),
+                 loss_inter=dict(student=stages, loss=dict(type='TfFDInterLoss', loss_weight=5e-4)))
+    tffd = dict(type='TeacherFreeDistill', architecture=student,
+                distiller=dict(type='LinkDistiller', links=links))
+    return {'student': lambda: training(build(student), batch),
+            'Tf-FD': lambda: training(build(tffd), batch)}

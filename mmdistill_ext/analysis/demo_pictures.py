@@ -1,0 +1,107 @@
+"""The demo's pictures: learning curves, and what the trained students see."""
+from pathlib import Path
+from typing import Callable, Dict, List, Sequence, Tuple
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from mmengine.dataset import pseudo_collate
+from torch import nn
+
+RIGHT, WRONG = '#1a7f37', '#cf222e'
+COLOURS = matplotlib.colormaps['tab10'].colors  # one a digit
+
+
+def draw_curves(curves: Dict[str, Sequence[Tuple[int, float]]], metric: str, path: Path) -> None:
+    """One line a run: the metric on the validation split after every epoch."""
+    figure = Figure(figsize=(7, 4), layout='constrained')
+    axes = figure.add_subplot()
+    for name, points in curves.items():
+        style = dict(teacher='--', student=':').get(name, '-')
+        axes.plot(*zip(*points), style, label=name, marker='.')
+    axes.set(xlabel='epoch', ylabel=metric)
+    axes.grid(alpha=.3)
+    axes.legend()
+    figure.savefig(path, dpi=100)
+
+
+def predict(model: nn.Module, dataset, indices: Sequence[int]) -> list:
+    """The data samples of some pictures, with the model's predictions in them."""
+    with torch.no_grad():
+        return model.test_step(pseudo_collate([dataset[index] for index in indices]))
+
+
+def draw_predictions(task: str, models: Dict[str, nn.Module], dataset, path: Path) -> None:
+    """A column of ground truth and one for every model, a row for every picture.
+
+    In classification the pictures are small: they stand in one row, answers below each other.
+
+    Args:
+        task (str): 'cls', 'det' or 'seg'.
+        models (dict[str, nn.Module]): Name of the run -> trained model.
+        dataset (BaseDataset): The validation split.
+        path (Path): The png to write.
+    """
+    count = 12 if task == 'cls' else 4
+    # Evenly spread, so that every class and both photographs come in; nothing is picked by hand.
+    indices = [round((i + .5) * len(dataset) / count) for i in range(count)]
+    pictures = [dataset[index]['inputs'].permute(1, 2, 0).flip(-1).numpy() for index in indices]
+    samples = {name: predict(model, dataset, indices) for name, model in models.items()}
+    if task == 'cls':
+        figure = _classes(pictures, samples)
+    else:
+        figure = _grid(pictures, samples, _boxes if task == 'det' else _segments)
+    figure.savefig(path, dpi=80)
+
+
+def _classes(pictures: List[np.ndarray], samples: Dict[str, list]) -> Figure:
+    figure = Figure(figsize=(12, 1.2 + .22 * len(samples)), layout='constrained')
+    for column, picture in enumerate(pictures):
+        axes = figure.add_subplot(1, len(pictures), column + 1)
+        axes.imshow(picture)
+        axes.axis('off')
+        for row, (name, answers) in enumerate(samples.items()):
+            truth = int(answers[column].gt_label)
+            answer = int(answers[column].pred_label)
+            axes.text(.5, -.12 - .22 * row, str(answer), color=RIGHT if answer == truth else WRONG,
+                      transform=axes.transAxes, ha='center', va='top')
+            if column == 0:
+                axes.text(-.2, -.12 - .22 * row, name, transform=axes.transAxes, ha='right',
+                          va='top')
+    return figure
+
+
+def _grid(pictures: List[np.ndarray], samples: Dict[str, list], draw: Callable) -> Figure:
+    columns = {'ground truth': next(iter(samples.values())), **samples}
+    figure = Figure(figsize=(2 * len(columns), 2.1 * len(pictures)), layout='constrained')
+    axes = figure.subplots(len(pictures), len(columns), squeeze=False)
+    for column, (name, data) in enumerate(columns.items()):
+        axes[0, column].set_title(name)
+        for row, picture in enumerate(pictures):
+            axes[row, column].imshow(picture)
+            axes[row, column].axis('off')
+            draw(axes[row, column], data[row], column == 0)
+    return figure
+
+
+def _boxes(axes: Axes, sample, truth: bool) -> None:
+    found = sample.gt_instances if truth else sample.pred_instances
+    if not truth:
+        found = found[found.scores > .3]
+    boxes = found.bboxes.tensor if hasattr(found.bboxes, 'tensor') else found.bboxes
+    for (left, top, right, bottom), label in zip(boxes.tolist(), found.labels.tolist()):
+        axes.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False,
+                                 edgecolor=COLOURS[label], linewidth=1.5))
+        axes.text(left, top, str(label), color='white', fontsize=7, va='bottom',
+                  bbox=dict(facecolor=COLOURS[label], edgecolor='none', pad=.6))
+
+
+def _segments(axes: Axes, sample, truth: bool) -> None:
+    labels = (sample.gt_sem_seg if truth else sample.pred_sem_seg).data[0].numpy()
+    shade = np.zeros((*labels.shape, 4))
+    for label, colour in enumerate(COLOURS):
+        shade[labels == label + 1] = (*colour, .85)  # 0 is the background
+    axes.imshow(shade)

@@ -1,0 +1,67 @@
+"""What mmengine leaves in a work_dir: curves, step times, the trained student."""
+import json
+import statistics
+from pathlib import Path
+from typing import Dict, List, Optional, Tuple
+
+from mmengine.config import Config, ConfigDict
+from mmengine.runner import CheckpointLoader, find_latest_checkpoint
+from mmrazor.registry import MODELS
+from torch import nn
+
+STUDENT = 'architecture.'  # what MMRazor's algorithms call it
+
+
+def read_scalars(work_dir: Path) -> List[dict]:
+    """Every line of every ``vis_data/scalars.json`` below a work_dir, oldest run first.
+
+    A line that was cut short when the run was killed is left out.
+    """
+    entries = []
+    for path in sorted(Path(work_dir).glob('*/vis_data/scalars.json')):
+        for line in path.read_text().splitlines():
+            try:
+                entries.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+    return entries
+
+
+def curve(work_dir: Path, metric: str) -> List[Tuple[int, float]]:
+    """A metric of the validation by epoch; where an epoch was run twice, the later one counts."""
+    values: Dict[int, float] = {}
+    for entry in read_scalars(work_dir):
+        if metric in entry:
+            values[entry['step']] = entry[metric]
+    return sorted(values.items())
+
+
+def seconds_per_step(work_dir: Path) -> float:
+    """Median time of a training step, loading included."""
+    return statistics.median(e['time'] for e in read_scalars(work_dir) if 'loss' in e)
+
+
+def last_checkpoint(work_dir: Path) -> Optional[Path]:
+    """The checkpoint that ``--resume`` would take."""
+    found = find_latest_checkpoint(str(work_dir))
+    return Path(found) if found else None
+
+
+def student_config(config: Config) -> ConfigDict:
+    """The model that a config trains and that is deployed: its student, if it distils."""
+    return config.model.get('architecture', config.model)
+
+
+def load_student(config: Config, checkpoint: Path) -> nn.Module:
+    """Build the student of a config with the weights of a checkpoint, plain or distilled."""
+    state = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu')['state_dict']
+    if 'architecture' in config.model:
+        state = {key[len(STUDENT):]: value for key, value in state.items()
+                 if key.startswith(STUDENT)}
+    model = MODELS.build(student_config(config))
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def count_parameters(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())

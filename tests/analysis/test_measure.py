@@ -1,0 +1,35 @@
+"""What the bench measures, on steps whose cost is known by hand."""
+import time
+
+import torch
+from torch import nn
+
+from mmdistill_ext.analysis.measure import flops_of, interleaved_times, saved_bytes
+
+
+def test_rounds_are_interleaved_and_warm_up_is_not_counted():
+    order = []
+    times = interleaved_times({'a': lambda: order.append('a'), 'b': lambda: time.sleep(.01)},
+                              rounds=3, warm_up=2)
+    assert len(order) == 5
+    assert len(times['a']) == len(times['b']) == 3
+    assert min(times['b']) >= .01 > max(times['a'])
+
+
+def test_flops_of_a_convolution_forward_and_backward():
+    conv = nn.Conv2d(3, 8, 3, padding=1, bias=False)
+    inputs = torch.randn(2, 3, 10, 10)
+    forward = 2 * (2 * 8 * 10 * 10) * (3 * 3 * 3)
+    assert flops_of(lambda: conv(inputs)) == forward
+    # The input needs no gradient: backward is the weight's alone.
+    assert flops_of(lambda: conv(inputs).sum().backward()) == 2 * forward
+
+
+def test_saved_bytes_count_a_storage_once_and_leave_out_parameters():
+    linear = nn.Linear(4, 4, bias=False)
+    inputs = torch.randn(8, 4)
+
+    def forward():
+        hidden = linear(inputs)  # saves inputs (and the weight, which exists anyway)
+        return hidden * hidden  # saves hidden twice
+    assert saved_bytes(forward, linear) == (8 * 4 + 8 * 4) * 4
