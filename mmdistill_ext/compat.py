@@ -1,4 +1,4 @@
-"""The only file that knows of version gaps between MMRazor 1.0.0, mmengine and PyTorch.
+"""The gaps between the versions of MMRazor 1.0.0, mmengine and PyTorch; see also safe_load.py.
 
 Nothing here imports torch or MMRazor at its top, so that ``mmdistill_ext.pth`` can run
 :func:`let_mmrazor_import` when Python starts: MMRazor's own ``train.py`` imports all of MMRazor
@@ -55,4 +55,6 @@ def let_mmrazor_import() -> None:
 
 def enable() -> None:
     """Bridge every known gap. Called by ``import mmdistill_ext``."""
+    from . import safe_load
     let_mmrazor_import()
+    safe_load.enable()

@@ -1,0 +1,110 @@
+"""Each case in a Python of its own: what is tested is what happens at import."""
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).parent.parent
+IN_CLEAN_PYTHON = '''
+import sys
+sys.meta_path = [f for f in sys.meta_path if getattr(f, '__name__', '') != '_SkipTables']
+import torch
+
+def state():
+    """torch as a whole: its version, its modules, and the names in each with what they are."""
+    seen = {}
+    for name, module in sorted(sys.modules.items()):
+        if module is torch or name.startswith('torch.'):
+            seen[name] = {k: id(v) for k, v in vars(module).items() if not k.startswith('__')}
+    return str(torch.__version__), type(torch.__version__), seen
+
+def assert_same(before, after):
+    assert before[:2] == after[:2], (before[:2], after[:2])
+    for name, names in before[2].items():
+        assert name in after[2], name + ' is gone'
+        for k, v in names.items():
+            if k == '_marked_safe_globals_set':
+                continue  # what torch.serialization.add_safe_globals is there for
+            assert after[2][name].get(k) == v, f'{name}.{k} was replaced'
+'''
+
+
+def run(code: str) -> str:
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], cwd=REPO,
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.train
+def test_mmrazor_alone_does_not_import():
+    """Or this file's reason to be is gone."""
+    out = run(IN_CLEAN_PYTHON + '''
+try:
+    import mmrazor.models
+except (AttributeError, ImportError) as error:
+    print('refused:', error)
+''')
+    assert out.startswith('refused: ')
+
+
+def test_the_issues_own_line():
+    out = run('import torch; v = torch.__version__; import mmdistill_ext; '
+              'from mmrazor.registry import MODELS; print(MODELS.get("SingleTeacherDistill")); '
+              'assert torch.__version__ == v')
+    assert 'SingleTeacherDistill' in out
+
+
+@pytest.mark.train
+def test_import_leaves_no_trace():
+    torch_parts = run(IN_CLEAN_PYTHON + '''
+import mmdistill_ext
+print(' '.join(name for name in sys.modules if name.startswith('torch.')))
+''').split()
+    run(IN_CLEAN_PYTHON + f'names = {torch_parts}' + '''
+import importlib
+for name in names:  # what is used of torch is imported first: some of its parts change others
+    importlib.import_module(name)
+before = state()
+import mmdistill_ext, mmrazor
+assert_same(before, state())
+assert mmrazor.digit_version(torch.__version__) >= mmrazor.digit_version('2.0')
+from mmrazor.structures.quantization.backend_config import mapping
+assert mapping.digit_version is mmrazor.digit_version
+''')
+
+
+@pytest.mark.train
+def test_failed_import_leaves_no_trace():
+    run(IN_CLEAN_PYTHON + '''
+import importlib
+compat = {'__name__': 'compat'}
+exec(open('mmdistill_ext/compat.py').read(), compat)
+compat['let_mmrazor_import']()
+import mmrazor.models, torch.nn.intrinsic
+before, digit_version = state(), mmrazor.digit_version
+name = 'mmrazor.structures.quantization.backend_config.common_operator_config_utils'
+utils = sys.modules['mmrazor.utils']
+del sys.modules[name]
+intrinsic, sys.modules['torch.nn.intrinsic'] = sys.modules['torch.nn.intrinsic'], None
+sys.modules['mmrazor.utils'] = None
+try:
+    importlib.import_module(name)
+except ImportError as error:
+    assert 'mmrazor.utils' in str(error), error
+else:
+    raise AssertionError('the import was meant to fail')
+sys.modules['mmrazor.utils'], sys.modules['torch.nn.intrinsic'] = utils, intrinsic
+assert mmrazor.digit_version is digit_version
+assert name not in sys.modules
+assert_same(before, state())
+importlib.import_module(name)  # and it can be tried again
+''')
+
+
+@pytest.mark.train
+def test_hook_is_there_once():
+    out = run('import sys, mmdistill_ext; mmdistill_ext.compat.let_mmrazor_import(); '
+              'print([getattr(f, "__name__", "") for f in sys.meta_path].count("_SkipTables"))')
+    assert out == '1\n'
