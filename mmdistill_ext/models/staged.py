@@ -121,7 +121,7 @@ class StagedNetwork:
         if cuts != sorted(set(cuts)):
             raise ConfigError(f'{what}: name every stage once, shallow to deep, found {ends}; the '
                               f'order is {sorted(set(ends), key=place.get)}')
-        if merge:
+        if merge and len(cuts) > MOST:
             last = {chain.outputs[cut].shape[2:]: cut for cut in cuts}
             cuts = list(last.values())[-MOST:]
         found = [(chain.steps[cut].name, chain.outputs[cut]) for cut in cuts]
@@ -183,8 +183,8 @@ class StagedNetwork:
 def default_stages(backbone: nn.Module, what: str = 'stages') -> List[str]:
     """Candidates for the ends of stages, for mmpretrain's backbones and this project's.
 
-    Of those that give maps of one size the last one counts, and the last four in all; a final
-    convolution that only widens the feature belongs to the classifier.
+    Of more than four, the last one of those that give maps of one size counts, and the last four
+    in all. A final convolution that only widens the feature belongs to the classifier.
     """
     layers = getattr(backbone, 'layers', ())
     if hasattr(backbone, 'res_layers'):  # ResNet, RegNet

@@ -15,7 +15,6 @@ import mmdistill_ext  # noqa: F401
 from mmdistill_ext.errors import ConfigError
 from mmdistill_ext.models.staged import StagedNetwork
 
-CIFAR_VGG = ['backbone.layer1', 'backbone.layer2', 'backbone.layer4']
 LAYERS = [f'backbone.layer{k}' for k in (1, 2, 3, 4)]
 STAGES = [f'backbone.stages.{k}' for k in range(4)]
 SHUFFLE = [f'backbone.layers.{k}' for k in range(3)]
@@ -47,7 +46,7 @@ NETWORKS = {  # name: (backbone, its channels, the stages that it is cut into by
     'swin': (SWIN, 96, STAGES),
     'cifar_resnet': (dict(type='CIFARResNet', depth=20), 64, LAYERS[:3]),
     'cifar_wide_resnet': (dict(type='CIFARWideResNet', depth=10, widen_factor=1), 64, LAYERS[:3]),
-    'cifar_vgg': (dict(type='CIFARVGG', depth=8), 512, CIFAR_VGG),
+    'cifar_vgg': (dict(type='CIFARVGG', depth=8), 512, LAYERS),
     'cifar_mobilenet_v2': (dict(type='CIFARMobileNetV2'), 1280, LAYERS),
     'cifar_shufflenet_v1': (dict(type='CIFARShuffleNetV1'), 960, LAYERS[:3]),
     'cifar_shufflenet_v2': (dict(type='CIFARShuffleNetV2'), 1024, LAYERS[:3]),

@@ -1,4 +1,5 @@
+from .fcfd_distill import FCFDDistill
 from .lean_teacher_distill import LeanTeacherDistill
 from .teacher_free_distill import TeacherFreeDistill
 
-__all__ = ['LeanTeacherDistill', 'TeacherFreeDistill']
+__all__ = ['FCFDDistill', 'LeanTeacherDistill', 'TeacherFreeDistill']
