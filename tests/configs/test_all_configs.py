@@ -3,16 +3,18 @@ import math
 
 import pytest
 import torch
+import yaml
 from mmengine.registry import HOOKS
 
 from .tiny import CONFIGS, build_model, build_optimizer, load, recipes, tiny_batch, tiny_size
 
 
 def parameters():
-    """All recipes; of each folder one small enough for `make quick`, the others marked."""
+    """All recipes; those of large networks are not for `make quick`."""
     for path in recipes():
         name = str(path.relative_to(CONFIGS))
-        yield pytest.param(name, id=name[:-3], marks=pytest.mark.train)
+        small = name.startswith('demo') or 'cifar' in path.name
+        yield pytest.param(name, id=name[:-3], marks=() if small else pytest.mark.train)
 
 
 @pytest.mark.parametrize('name', parameters())
@@ -56,3 +58,11 @@ def predicted(sample, library):
     if library == 'mmdet':
         return sample.pred_instances.scores
     return sample.seg_logits.data
+
+
+@pytest.mark.parametrize('metafile', sorted(CONFIGS.rglob('metafile.yml')),
+                         ids=lambda path: str(path.relative_to(CONFIGS)))
+def test_metafile_names_configs_that_exist(metafile):
+    models = yaml.safe_load(metafile.read_text())['Models']
+    assert [model['Name'] for model in models] == [
+        (CONFIGS.parent / model['Config']).resolve(strict=True).stem for model in models]
