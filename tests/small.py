@@ -66,7 +66,9 @@ def model_config(task: str, width: int = 8) -> dict:
 def build(config: dict):
     """Build through MMRazor's registry, as the runner does."""
     import mmdistill_ext  # noqa: F401
-    return MODELS.build(ConfigDict(copy.deepcopy(config)))
+    config = ConfigDict(copy.deepcopy(config))
+    config.setdefault('_scope_', 'mmrazor')  # as configs do: the default scope is the task library's
+    return MODELS.build(config)
 
 
 def batch(task: str, images: int = 2, size: int = 64) -> dict:

@@ -158,7 +158,7 @@ def test_building_leaves_modes_and_random_state_alone():
     stats = {k: v.clone() for k, v in student.state_dict().items()}
     state = torch.get_rng_state()
     MODELS.build(ConfigDict(
-        type='LeanTeacherDistill', architecture=student, teacher=teacher,
+        _scope_='mmrazor', type='LeanTeacherDistill', architecture=student, teacher=teacher,
         distiller=dict(type='LinkDistiller', links=dict(loss_f=mlp_link(
             'cls', connector=None, teacher='head.fc', student='head.fc')))))
     assert torch.equal(state, torch.get_rng_state())
