@@ -101,22 +101,27 @@ class FCFDDistill(LeanTeacherDistill):
         """A bridge for each path, and one for each stage whose appearance counts."""
         starts = set(self.sampler.candidates)
         if self.appearance:
-            starts |= {Path(k, 's2t') for k in range(1, len(self.student_net) + 1)}
+            starts |= {Path(k, 's2t') for k in self.bridged_stages()}
         pairs = {'s2t': (self.student_net.features, self.teacher_net.features),
                  't2s': (self.teacher_net.features, self.student_net.features)}
         return ModuleDict({
             path.name: bridge_between(*(features[path.k - 1] for features in pairs[path.direction]))
             for path in sorted(starts)})
 
+    def bridged_stages(self) -> range:
+        """Stages with a bridge of their own to the teacher."""
+        return range(1, len(self.student_net) + 1)
+
     def teacher_reads(self) -> None:
         """All of the teacher is read, up to the logits."""
         return None
 
     def dry_run(self, side: str) -> Dict[str, list]:
-        """What is read, and of the teacher also the logits."""
+        """What is read, and the logits of a teacher that is fused, which must not change them."""
         outputs = super().dry_run(side)
-        return outputs if side == 'student' else \
-            dict(outputs, **dry_run(self.teacher, ['head'], 'teacher'))
+        if side == 'teacher' and self.teacher_norm_eval:
+            outputs.update(dry_run(self.teacher, ['head'], 'teacher'))
+        return outputs
 
     def loss(self,
              batch_inputs: Tensor,

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 import mmdistill_ext  # noqa: F401
 
 CLASSES, LABELS = 5, [0, 3, 1, 4]
+EVERY = [(k, d) for k in (1, 2) for d in ('s2t', 't2s')]  # path of three stages
 
 
 @ROOT.register_module()

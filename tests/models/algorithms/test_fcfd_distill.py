@@ -7,10 +7,9 @@ from mmengine.logging import MessageHub
 
 from mmdistill_ext.errors import ConfigError
 
-from .fcfd_reference import PAIRS, STUDENT, TEACHER, build, data, dkd, model, reference
+from .fcfd_reference import EVERY, PAIRS, STUDENT, TEACHER, build, data, dkd, model, reference
 
 ALL = dict(num='all')
-EVERY = [(k, d) for k in (1, 2) for d in ('s2t', 't2s')]
 MSE, KL = dict(type='FeatureMSELoss'), dict(type='KLDivergence')
 OPTIONS = {  # fields of FCFDDistill, the paths it then runs, arguments of the reference
     'all paths': (dict(paths=ALL), EVERY, {}),
