@@ -4,9 +4,9 @@ The networks were trained on inputs of mean (0.5071, 0.4867, 0.4408) and standar
 (0.2675, 0.2565, 0.2761), RGB scaled to [0, 1]; logits are the same only on such inputs.
 """
 import re
+from functools import lru_cache
 from typing import Dict, NamedTuple, Optional, Tuple
 
-import torch
 from mmengine.registry import MODELS
 from torch import Tensor
 
@@ -77,6 +77,7 @@ def classifier_cfg(name: str) -> dict:
         head=dict(type='LinearClsHead', num_classes=NUM_CLASSES, in_channels=network.channels))
 
 
+@lru_cache(maxsize=None)
 def public_tensors(name: str) -> Dict[str, Tuple[str, Tuple[int, ...]]]:
     """Every tensor of a network's public checkpoint.
 
@@ -87,10 +88,8 @@ def public_tensors(name: str) -> Dict[str, Tuple[str, Tuple[int, ...]]]:
         dict: Their tensor name -> our tensor name, shape.
     """
     import mmpretrain.models  # noqa: F401  only a conversion needs it
-    with torch.device('meta'):
-        ours = MODELS.build(classifier_cfg(name)).state_dict()
     tensors = {}
-    for key, tensor in ours.items():
+    for key, tensor in MODELS.build(classifier_cfg(name)).state_dict().items():
         theirs = re.sub(r'^backbone\.', '', key)
         for pattern, replacement in NETWORKS[name].rules:
             theirs = re.sub(pattern, replacement, theirs)
@@ -125,8 +124,9 @@ def convert(state: Dict[str, Tensor], name: Optional[str] = None) -> Tuple[str, 
     """
     if name is not None and name not in NETWORKS:
         raise ConfigError(f'no network {name!r}: {nearest(name, NETWORKS)}')
-    (count, said), found = min((_difference(key, state), key) for key in ([name] if name else NETWORKS))
+    candidates = NETWORKS if name is None else [name]
+    (count, said), found = min((_difference(key, state), key) for key in candidates)
     if count:
-        what = 'it is not' if name else 'the nearest network is'
+        what = 'the nearest network is' if name is None else 'these are not the tensors of'
         raise ConfigError(f'{what} {found}: {said}')
     return found, {ours: state[key] for key, (ours, _) in public_tensors(found).items()}

@@ -128,6 +128,15 @@ def test_mlp_wider_and_deeper():
         build('MLPConnector', 4, 6, num_hidden=0)
 
 
+def test_conv3x3_has_a_relu_between():
+    connector = build('Conv3x3Connector')
+    first, second = (m for m in connector.modules() if isinstance(m, torch.nn.Conv2d))
+    feature = torch.randn(2, IN, 5, 4)
+    hidden = F.conv2d(feature, first.weight, first.bias, padding=1).relu()
+    want = F.conv2d(hidden, second.weight, second.bias, padding=1)
+    assert torch.allclose(connector(feature), want, atol=1e-5)
+
+
 def test_deformable_without_offsets_is_a_convolution():
     connector = build('DeformableConnector')
     first, second = (m for m in connector.modules() if isinstance(m, DeformConv2dPack))

@@ -57,6 +57,7 @@ def test_the_teacher_never_gets_a_gradient():
     teacher.requires_grad_()
     feature_l2(student, teacher).backward()
     assert teacher.grad is None and student.grad is not None
+    assert not feature_l2(student.detach(), teacher).requires_grad
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.bfloat16])
@@ -88,13 +89,13 @@ def test_half_precision_is_summed_in_float32(dtype, precision):
     assert torch.allclose(student.grad.double(), grad, rtol=precision, atol=0)
 
 
-def test_a_loss_weight_too_small_for_half_precision():
-    # 5e-7 * 2 / 64 is zero in float16; under a loss scale the gradient is not.
+def test_a_weight_that_half_precision_rounds_to_zero():
     student, teacher = pair(64, 2, 2, 2, dtype=torch.float16)
-    loss = MODELS.build(dict(type='FeatureL2Loss', loss_weight=5e-7))(student, teacher)
-    (loss * 2.**16).backward()
+    student = (student.detach() * 1e4).requires_grad_()
+    assert torch.tensor(5e-7 * 2 / 64, dtype=torch.float16) == 0
+    MODELS.build(dict(type='FeatureL2Loss', loss_weight=5e-7))(student, teacher).backward()
     _, grad = reference(student, teacher)
-    assert torch.allclose(student.grad.double(), grad * 5e-7 * 2**16, rtol=2**-9, atol=1e-7)
+    assert torch.allclose(student.grad.double(), grad * 5e-7, rtol=2**-9, atol=2**-24)
 
 
 def test_large_maps_keep_float32_accuracy():
