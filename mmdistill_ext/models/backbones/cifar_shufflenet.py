@@ -12,6 +12,11 @@ from .staged import StagedBackbone, conv_bn_relu
 STEM = 24
 
 
+def shuffle(x: Tensor, groups: int) -> Tensor:
+    """Interleave the groups of channels; torch's own has no gradient on torch 2.1."""
+    return x.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)
+
+
 class GroupedUnit(nn.Module):
     """V1: grouped 1x1, shuffle, depthwise 3x3, grouped 1x1.
 
@@ -34,7 +39,7 @@ class GroupedUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         out = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        out = F.channel_shuffle(out, self.groups)
+        out = shuffle(out, self.groups)
         out = F.relu(self.bn2(self.conv2(out)), inplace=True)  # the paper has no ReLU here
         out = self.bn3(self.conv3(out))
         if self.stride == 2:
@@ -84,7 +89,7 @@ class SplitUnit(nn.Module):
         out = F.relu(self.bn1(self.conv1(out)), inplace=True)
         out = self.bn2(self.conv2(out))
         out = F.relu(self.bn3(self.conv3(out)), inplace=True)
-        return F.channel_shuffle(torch.cat([kept, out], dim=1), 2)
+        return shuffle(torch.cat([kept, out], dim=1), 2)
 
 
 class DownUnit(nn.Module):
@@ -110,7 +115,7 @@ class DownUnit(nn.Module):
         right = F.relu(self.bn3(self.conv3(x)), inplace=True)
         right = self.bn4(self.conv4(right))
         right = F.relu(self.bn5(self.conv5(right)), inplace=True)
-        return F.channel_shuffle(torch.cat([left, right], dim=1), 2)
+        return shuffle(torch.cat([left, right], dim=1), 2)
 
 
 @MODELS.register_module()
