@@ -1,5 +1,5 @@
 """VGG (Simonyan and Zisserman 2015) with BatchNorm for 32x32."""
-from collections import OrderedDict
+from typing import List
 
 from mmengine.registry import MODELS
 from torch import nn
@@ -14,14 +14,16 @@ WIDTHS = (64, 128, 256, 512, 512)
 
 def block(in_channels: int, out_channels: int, convs: int, pool: bool) -> nn.Sequential:
     """2x2 max pooling and 3x3 convolutions (with bias), each with BatchNorm and ReLU."""
-    layers = []
+    layers: List[nn.Module] = []
     for _ in range(convs):
         layers += [nn.Conv2d(in_channels, out_channels, 3, padding=1),
                    nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)]
         in_channels = out_channels
-    parts = OrderedDict(pool=nn.MaxPool2d(2)) if pool else OrderedDict()
-    parts['convs'] = nn.Sequential(*layers)
-    return nn.Sequential(parts)
+    stage = nn.Sequential()
+    if pool:
+        stage.add_module('pool', nn.MaxPool2d(2))
+    stage.add_module('convs', nn.Sequential(*layers))
+    return stage
 
 
 @MODELS.register_module()
