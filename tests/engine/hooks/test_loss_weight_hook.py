@@ -19,7 +19,8 @@ DECAY = dict(begin=6, end=10, start=1., stop=0.2, type='cosine')
 
 
 def hook_config(**fields):
-    return dict(dict(type='mmrazor.LossWeightHook', loss='loss_intra', phases=[WARM_UP, DECAY]), **fields)
+    config = dict(type='mmrazor.LossWeightHook', loss='loss_intra', phases=[WARM_UP, DECAY])
+    return dict(config, **fields)
 
 
 def factors(phases, times):

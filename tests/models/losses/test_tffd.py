@@ -11,6 +11,7 @@ from mmrazor.registry import MODELS
 from mmdistill_ext.errors import ConfigError
 from mmdistill_ext.models.losses import TfFDInterLoss, TfFDIntraLoss
 from mmdistill_ext.models.losses.tffd_terms import channel_order
+from tests.small import batch, build, model_config
 
 # Shallow to deep: odd channels, a remainder (7 % 3), a deep map narrower than the shallow one,
 # sizes that divide and sizes that do not, neighbours of one size.
@@ -173,7 +174,7 @@ def test_a_single_layer_and_the_weight():
     assert float(TfFDIntraLoss(loss_weight=8e-4)(features)) == pytest.approx(
         8e-4 * reference_intra(features), rel=1e-10)
     features = features_of(SHAPES['cifar'][:2])
-    loss = MODELS.build(dict(type='TfFDInterLoss', loss_weight=5e-4))
+    loss = MODELS.build(dict(_scope_='mmrazor', type='TfFDInterLoss', loss_weight=5e-4))
     assert float(loss(features)) == pytest.approx(5e-4 * reference_inter(features), rel=1e-10)
     assert not list(loss.parameters()) and not loss.state_dict()
 
@@ -348,3 +349,40 @@ def test_wrong_layers_are_named():
         with pytest.raises(ConfigError) as error:
             loss(layers)
         assert message in str(error.value) and '\n' not in str(error.value)
+
+
+def teacher_free(loss, places):
+    return build(dict(
+        _scope_='mmrazor', type='TeacherFreeDistill', architecture=model_config('cls'),
+        distiller=dict(type='LinkDistiller',
+                       links=dict(loss_self=dict(student=places, loss=dict(type=loss))))))
+
+
+@pytest.mark.parametrize('loss, places, message', [
+    ('TfFDInterLoss', ['backbone.layer1'],
+     "link 'loss_self', backbone.layer1 [8, 32, 32]: TfFDInterLoss: found 1 layer"),
+    ('TfFDInterLoss', ['backbone.layer1', 'backbone.layer1.1'], 'one and the same feature'),
+    ('TfFDIntraLoss', ['backbone', 'backbone.layer4'], 'one and the same feature'),
+    ('TfFDInterLoss', ['backbone.layer2', 'backbone.layer1'], 'turn the order round'),
+    ('TfFDIntraLoss', ['neck'], 'expected maps [C, H, W], found [64]'),
+    ('TfFDIntraLoss', ['backbone.layer5'], "has no module 'backbone.layer5'; did you mean"),
+])
+def test_wrong_layers_stop_the_build(loss, places, message):
+    with pytest.raises(ConfigError) as error:
+        teacher_free(loss, places)
+    assert message in str(error.value) and '\n' not in str(error.value)
+
+
+def test_in_a_model_it_is_the_equation_of_the_recorded_stages():
+    """Recorded once, nothing added, and what the links give is what METHODS says."""
+    model = teacher_free('TfFDInterLoss', ['backbone.layer2', 'backbone.layer3'])
+    plain = build(model_config('cls'))
+    assert len(list(model.parameters())) == len(list(plain.parameters()))
+    stages = {}
+    for name in ('layer2', 'layer3'):
+        getattr(model.student.backbone, name).register_forward_hook(
+            lambda _, __, output, name=name: stages.update({name: output.detach().double()}))
+    data = model.train().data_preprocessor(batch('cls'), True)
+    losses = model(**data, mode='loss')
+    expected = reference_inter([stages['layer2'], stages['layer3']])
+    assert losses['distill.loss_self'].item() == pytest.approx(expected, rel=1e-5)

@@ -1,0 +1,11 @@
+# CIFAR-100, ResNet-20, with the logits of ResNet-110. Paper, Table 1: 69.06 -> 71.56 top-1.
+_base_ = '../_base_/cifar100_logits.py'
+
+model = dict(
+    architecture=dict(
+        backbone=dict(type='CIFARResNet', depth=20),
+        head=dict(in_channels=64)),
+    teacher=dict(
+        backbone=dict(type='CIFARResNet', depth=110),
+        head=dict(in_channels=64)),
+    teacher_ckpt='checkpoints/cifar100/resnet110.pth')
