@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
 from mmengine.config import Config, ConfigDict
-from mmengine.runner import CheckpointLoader, find_latest_checkpoint
+from mmengine.runner import find_latest_checkpoint
 from mmrazor.registry import MODELS
 from torch import nn
 
-STUDENT = 'architecture.'  # what MMRazor's algorithms call it
+from .. import student
 
 
 def read_scalars(work_dir: Path) -> List[dict]:
@@ -52,13 +52,11 @@ def student_config(config: Config) -> ConfigDict:
     return config.model.get('architecture', config.model)
 
 
-def load_student(config: Config, checkpoint: Path) -> nn.Module:
+def load_student(config: Config, checkpoint: str) -> nn.Module:
     """Build the student of a config with the weights of a checkpoint, plain or distilled."""
-    state = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu')['state_dict']
-    if 'architecture' in config.model:
-        state = {key[len(STUDENT):]: value for key, value in state.items()
-                 if key.startswith(STUDENT)}
     model = MODELS.build(student_config(config))
+    state = student.weights(student.load(checkpoint))
+    student.check_fit(state, model, checkpoint)
     model.load_state_dict(state)
     return model.eval()
 

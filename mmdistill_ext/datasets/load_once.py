@@ -1,5 +1,6 @@
 """A transform for data sets that fit into memory."""
 import copy
+from typing import Dict, List
 
 from mmcv.transforms import BaseTransform, Compose
 from mmengine.registry import TRANSFORMS
@@ -16,9 +17,9 @@ class LoadOnce(BaseTransform):
         transforms (list[dict]): The pipeline's beginning.
     """
 
-    def __init__(self, transforms: list[dict]) -> None:
+    def __init__(self, transforms: List[dict]) -> None:
         self.transforms = Compose(transforms)
-        self.loaded = {}
+        self.loaded: Dict[str, dict] = {}
 
     def transform(self, results: dict) -> dict:
         key = results['img_path']

@@ -16,9 +16,10 @@ from .views import CityscapesFolder, CocoJson, ImageNetFolder, encode_png
 # Raised by one whenever the same settings give other pictures.
 VERSION = 1
 MANIFEST = 'manifest.json'
+DEFAULT = SceneSettings()
 
 
-def make_data(out: Path, settings: SceneSettings = SceneSettings(), overwrite: bool = False,
+def make_data(out: Path, settings: SceneSettings = DEFAULT, overwrite: bool = False,
               progress: bool = True) -> bool:
     """Write the data set to ``out``, unless it is there already.
 

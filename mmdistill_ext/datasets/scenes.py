@@ -1,5 +1,6 @@
 """Draws scenes: digits scaled, rotated, tinted and blended over crops of photographs."""
 from dataclasses import dataclass, field
+from typing import List, Tuple
 
 import cv2
 import numpy as np
@@ -53,11 +54,11 @@ class Scene:
     """
     image: np.ndarray
     photo: str
-    labels: list[int] = field(default_factory=list)
-    digit_ids: list[int] = field(default_factory=list)
-    masks: list[np.ndarray] = field(default_factory=list)
+    labels: List[int] = field(default_factory=list)
+    digit_ids: List[int] = field(default_factory=list)
+    masks: List[np.ndarray] = field(default_factory=list)
 
-    def boxes(self) -> list[tuple[int, int, int, int]]:
+    def boxes(self) -> List[Tuple[int, int, int, int]]:
         """Tight (x, y, width, height) around every digit's visible part."""
         return [cv2.boundingRect(mask.astype(np.uint8)) for mask in self.masks]
 
@@ -135,7 +136,8 @@ def _place(digit: np.ndarray, settings: SceneSettings, rng: np.random.Generator)
     # The digit gets an empty border of one, so its centre is at 4.5 and its edges fade out.
     matrix = np.column_stack([linear, centre - linear @ np.array([4.5, 4.5])])
     drawn = cv2.warpAffine(
-        np.pad(digit, 1).astype(np.float32), matrix, (settings.size, settings.size), flags=cv2.INTER_CUBIC)
+        np.pad(digit, 1).astype(np.float32), matrix, (settings.size, settings.size),
+        flags=cv2.INTER_CUBIC)
     return ((drawn - 0.2) * 2.5).clip(0, 1)
 
 

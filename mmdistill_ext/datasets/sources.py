@@ -1,8 +1,8 @@
 """The real pictures that scikit-learn carries, cut into parts that no two splits share."""
 from dataclasses import dataclass
+from typing import List, Tuple
 
 import numpy as np
-from sklearn.datasets import load_digits, load_sample_images
 
 SPLITS = ('train', 'val', 'tune')
 PHOTOS = ('china', 'flower')
@@ -28,8 +28,8 @@ class Sources:
     digits: np.ndarray
     labels: np.ndarray
     digit_ids: np.ndarray
-    photos: list[np.ndarray]
-    columns: tuple[int, int]
+    photos: List[np.ndarray]
+    columns: Tuple[int, int]
 
 
 def load_sources(split: str) -> Sources:
@@ -38,6 +38,8 @@ def load_sources(split: str) -> Sources:
     Args:
         split (str): One of ``SPLITS``.
     """
+    # Here, because a training run imports this package and needs nothing of scikit-learn.
+    from sklearn.datasets import load_digits, load_sample_images
     digits = load_digits()
     order = np.random.default_rng(0).permutation(len(digits.target))
     start, stop = (round(share * len(order)) for share in _DIGITS[split])

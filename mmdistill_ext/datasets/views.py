@@ -1,6 +1,7 @@
 """Three ways to write the same scenes, each in a layout that OpenMMLab's datasets read."""
 import json
 from pathlib import Path
+from typing import List, Tuple
 
 import cv2
 import numpy as np
@@ -36,7 +37,7 @@ class ImageNetFolder:
             path = self.root / CLASSES[label] / f'{name}_{number}.png'
             path.write_bytes(encode_png(self._crop(scene.image, box)))
 
-    def _crop(self, image: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
+    def _crop(self, image: np.ndarray, box: Tuple[int, int, int, int]) -> np.ndarray:
         x, y, width, height = box
         side = self.margin * max(width, height)
         scale = self.crop_size / side
@@ -67,7 +68,8 @@ class CocoJson:
         self.json = root / 'coco' / 'annotations' / f'instances_{split}.json'
         self.images_root.mkdir(parents=True)
         self.json.parent.mkdir(exist_ok=True)
-        self.images, self.annotations = [], []
+        self.images: List[dict] = []
+        self.annotations: List[dict] = []
 
     def add(self, name: str, scene: Scene, png: bytes) -> None:
         (self.images_root / f'{name}.png').write_bytes(png)

@@ -1,0 +1,3 @@
+_base_ = '_base_/cls.py'
+
+model = _base_.teacher
