@@ -9,7 +9,7 @@ import torch
 
 import mmdistill_ext  # noqa: F401
 from mmdistill_ext.analysis.batches import random_batch
-from mmdistill_ext.analysis.bench_rows import TASKS, mlp_rows, tffd_rows
+from mmdistill_ext.analysis.bench_rows import OTHERS, TASKS, mlp_rows
 from mmdistill_ext.analysis.bench_table import draw, markdown, write_between
 from mmdistill_ext.analysis.measure import flops_of, interleaved_times, saved_bytes
 
@@ -18,7 +18,7 @@ DOCS = Path(__file__).parents[1] / 'docs' / 'performance.md'
 
 def parse_args():
     parser = argparse.ArgumentParser(description='Time and count the training steps of the recipes')
-    parser.add_argument('--groups', nargs='+', default=['cls', 'seg', 'det', 'tffd'])
+    parser.add_argument('--groups', nargs='+', default=[*TASKS, *OTHERS])
     parser.add_argument('--row', help="one row, such as 'seg: ours'")
     parser.add_argument('--rounds', type=int, default=7)
     parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu')
@@ -29,9 +29,10 @@ def parse_args():
 
 def rows_of(group: str, device: str) -> dict:
     """Name -> builder of the rows of a group."""
-    task = 'cls' if group == 'tffd' else group
-    batch = random_batch(task, TASKS[task].shape, device)
-    return tffd_rows(batch) if group == 'tffd' else mlp_rows(group, batch)
+    if group in TASKS:
+        return mlp_rows(group, random_batch(group, TASKS[group].shape, device))
+    shape, rows = OTHERS[group]
+    return rows(random_batch('cls', shape, device))
 
 
 def measure(group: str, builders: dict, rounds: int, device: str) -> dict:
@@ -43,10 +44,14 @@ def measure(group: str, builders: dict, rounds: int, device: str) -> dict:
     results = {}
     for name, row in rows.items():
         seconds = sorted(times[name])
+        flops, saved = [], []
+        for case in row.cases:
+            case()
+            flops.append(flops_of(row.step))
+            saved.append(saved_bytes(row.forward, row.model))
         results[name] = dict(
             seconds=statistics.median(seconds), fastest=seconds[0], slowest=seconds[-1],
-            gflop=flops_of(row.step) / 1e9,
-            saved_mb=saved_bytes(row.forward, row.model) / 2**20,
+            gflop=statistics.mean(flops) / 1e9, saved_mb=max(saved) / 2**20,
             checkpoint_mb=sum(t.numel() * t.element_size()
                               for t in row.model.state_dict().values()) / 2**20)
         if device == 'cuda':

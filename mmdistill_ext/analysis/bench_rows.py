@@ -1,6 +1,8 @@
 """The networks and algorithms that the bench compares, in the sizes it states."""
 import copy
-from typing import Callable, Dict, NamedTuple
+from functools import partial
+from itertools import combinations
+from typing import Callable, Dict, NamedTuple, Sequence
 
 import torch
 from mmengine.config import ConfigDict
@@ -52,10 +54,13 @@ class Row:
     Args:
         model (nn.Module): Whose state the step uses.
         forward (Callable): Returns the loss to go back from, or None for a forward alone.
+        cases (Sequence[Callable]): Where steps differ at random: each makes the steps that follow
+            one of the cases, all equally likely.
     """
 
-    def __init__(self, model: nn.Module, forward: Callable[[], Tensor]) -> None:
-        self.model, self.forward = model, forward
+    def __init__(self, model: nn.Module, forward: Callable[[], Tensor],
+                 cases: Sequence[Callable[[], object]] = (lambda: None, )) -> None:
+        self.model, self.forward, self.cases = model, forward, cases
         trained = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = OptimWrapper(torch.optim.SGD(trained, lr=1e-6, momentum=.9)) \
             if trained else None
@@ -79,9 +84,9 @@ def build(config: dict) -> nn.Module:
     return model
 
 
-def training(model: nn.Module, batch: dict) -> Row:
+def training(model: nn.Module, batch: dict, **kwargs) -> Row:
     """A row for a whole training step of a model of mmengine's kind."""
-    return Row(model, lambda: model.parse_losses(model(**batch, mode='loss'))[0])
+    return Row(model, lambda: model.parse_losses(model(**batch, mode='loss'))[0], **kwargs)
 
 
 def lean(task: Task, **fields) -> dict:
@@ -178,3 +183,36 @@ def tffd_rows(batch: dict) -> Dict[str, Callable[[], Row]]:
                 distiller=dict(type='LinkDistiller', links=links))
     return {'student': lambda: training(build(student), batch),
             'Tf-FD': lambda: training(build(tffd), batch)}
+
+
+def fcfd_rows(batch: dict) -> Dict[str, Callable[[], Row]]:
+    """FCFD on the pair of the paper's Table 11, resnet32x4 -> resnet8x4, by number of paths."""
+
+    def network(depth: str) -> dict:
+        return dict(
+            _scope_='mmpretrain', type='ImageClassifier',
+            backbone=dict(type='CIFARResNet', depth=depth),
+            neck=dict(type='GlobalAveragePooling'),
+            head=dict(type='LinearClsHead', num_classes=100, in_channels=256,
+                      loss=dict(type='CrossEntropyLoss')))
+
+    def fcfd(paths: int) -> Row:
+        model = build(dict(type='FCFDDistill', architecture=network('8x4'),
+                           teacher=network('32x4'), random_teacher=True, paths=dict(num=paths)))
+        cases = [partial(setattr, model.sampler, 'sample', lambda *_, sampled=sampled: sampled)
+                 for sampled in combinations(model.sampler.candidates, paths)]
+        return training(model, batch, cases=cases)
+
+    def teacher_forward() -> Row:
+        model = build(network('32x4')).requires_grad_(False)
+
+        def forward():
+            with torch.no_grad():
+                model(batch['inputs'])
+        return Row(model, forward)
+    return {'student': lambda: training(build(network('8x4')), batch),
+            'teacher forward': teacher_forward,
+            **{f'FCFD, {paths} paths': partial(fcfd, paths) for paths in (0, 1, 2, 4)}}
+
+
+OTHERS = dict(tffd=((8, 3, 224, 224), tffd_rows), fcfd=((64, 3, 32, 32), fcfd_rows))
