@@ -3,3 +3,17 @@ import os
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 os.environ.setdefault('MPLBACKEND', 'Agg')
+
+import pytest  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def no_runner_is_remembered():
+    """mmengine's default scope and message hub are global: each test starts without a runner's."""
+    from mmengine.logging import MessageHub
+    from mmengine.registry import DefaultScope
+    before = [(kind, kind._instance_dict.copy()) for kind in (DefaultScope, MessageHub)]
+    yield
+    for kind, instances in before:
+        kind._instance_dict.clear()
+        kind._instance_dict.update(instances)
