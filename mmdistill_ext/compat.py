@@ -53,8 +53,22 @@ def let_mmrazor_import() -> None:
         sys.meta_path.insert(0, _SkipTables)
 
 
+def forbid_installing() -> None:
+    """``get_config('package::...')`` of mmengine pip-installs what it does not find. Not here."""
+    from mmengine.utils import package_utils
+
+    from .errors import ConfigError
+
+    def refuse(command: list) -> None:
+        raise ConfigError(f'{command[-1]!r} is named in a config (as in {command[-1]}::...) and is '
+                          f'not installed; to have it: pip install {command[-1]}')
+
+    package_utils.call_command = refuse
+
+
 def enable() -> None:
     """Bridge every known gap. Called by ``import mmdistill_ext``."""
     from . import safe_load
     let_mmrazor_import()
     safe_load.enable()
+    forbid_installing()
