@@ -60,6 +60,9 @@ class PathSampler:
             raise ConfigError(f"paths: num is {num!r}; 0 to {len(self.candidates)} or 'all' would "
                               f'fit, for the paths are {names}')
 
+        if self.num == 0:
+            self.candidates = []
+
     @property
     def samples(self) -> bool:
         """Whether iterations differ in their paths."""

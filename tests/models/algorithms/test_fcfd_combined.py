@@ -9,8 +9,22 @@ from torch.nn import functional as F
 
 from mmdistill_ext.errors import ConfigError
 
-from .fcfd_reference import (STUDENT, TEACHER, build, classify, cross, data, kl, model, mse, norm,
-                             pool, randomized, stage, task)
+from .fcfd_reference import (
+    STUDENT,
+    TEACHER,
+    build,
+    classify,
+    cross,
+    data,
+    kl,
+    model,
+    mse,
+    norm,
+    pool,
+    randomized,
+    stage,
+    task,
+)
 
 ALL = dict(num='all')
 

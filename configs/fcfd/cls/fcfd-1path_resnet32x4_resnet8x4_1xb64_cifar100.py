@@ -1,0 +1,4 @@
+# Table 12: one path an iteration.
+_base_ = './fcfd_resnet32x4_resnet8x4_1xb64_cifar100.py'
+
+model = dict(paths=dict(num=1))

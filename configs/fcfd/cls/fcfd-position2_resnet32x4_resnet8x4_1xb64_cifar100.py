@@ -1,0 +1,5 @@
+# Table 13: paths change networks after the second stage (the paper's k = 3).
+_base_ = './fcfd_resnet32x4_resnet8x4_1xb64_cifar100.py'
+
+find_unused_parameters = False
+model = dict(paths=dict(k_min=2))

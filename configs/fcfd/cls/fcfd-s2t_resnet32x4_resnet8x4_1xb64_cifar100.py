@@ -1,0 +1,5 @@
+# Table 5, row 4: without L_func', so both paths go from the student to the teacher.
+_base_ = './fcfd_resnet32x4_resnet8x4_1xb64_cifar100.py'
+
+find_unused_parameters = False
+model = dict(paths=dict(directions='s2t'))

@@ -1,0 +1,5 @@
+# Table 5, row 5: without L_func, so both paths go from the teacher to the student.
+_base_ = './fcfd_resnet32x4_resnet8x4_1xb64_cifar100.py'
+
+find_unused_parameters = False
+model = dict(paths=dict(directions='t2s'))

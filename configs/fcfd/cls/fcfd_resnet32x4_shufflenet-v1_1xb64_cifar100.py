@@ -1,0 +1,12 @@
+# CIFAR-100, ResNet-32x4 -> ShuffleNetV1. Paper, Table 1: 70.50 -> 78.12 top-1.
+_base_ = '../_base_/cifar100.py'
+
+optim_wrapper = dict(optimizer=dict(lr=0.01))
+model = dict(
+    architecture=dict(
+        backbone=dict(type='CIFARShuffleNetV1'),
+        head=dict(in_channels=960)),
+    teacher=dict(
+        backbone=dict(type='CIFARResNet', depth='32x4'),
+        head=dict(in_channels=256)),
+    teacher_ckpt='checkpoints/cifar100/resnet32x4.pth')

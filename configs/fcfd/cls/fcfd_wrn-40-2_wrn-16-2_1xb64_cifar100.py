@@ -1,0 +1,13 @@
+# CIFAR-100, WRN-40-2 -> WRN-16-2. Paper, Table 1: 73.26 -> 76.43 top-1.
+_base_ = '../_base_/cifar100.py'
+
+model = dict(
+    architecture=dict(
+        backbone=dict(type='CIFARWideResNet', depth=16, widen_factor=2),
+        head=dict(in_channels=128)),
+    teacher=dict(
+        backbone=dict(type='CIFARWideResNet', depth=40, widen_factor=2),
+        head=dict(in_channels=128)),
+    teacher_ckpt='checkpoints/cifar100/wrn_40_2.pth',
+    loss_kd=dict(tau=4),
+    loss_func_kl=dict(tau=4, loss_weight=0.2))

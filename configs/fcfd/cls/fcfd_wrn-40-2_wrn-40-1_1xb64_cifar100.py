@@ -1,0 +1,13 @@
+# CIFAR-100, WRN-40-2 -> WRN-40-1. Paper, Table 1: 71.98 -> 75.46 top-1.
+_base_ = '../_base_/cifar100.py'
+
+model = dict(
+    architecture=dict(
+        backbone=dict(type='CIFARWideResNet', depth=40, widen_factor=1),
+        head=dict(in_channels=64)),
+    teacher=dict(
+        backbone=dict(type='CIFARWideResNet', depth=40, widen_factor=2),
+        head=dict(in_channels=128)),
+    teacher_ckpt='checkpoints/cifar100/wrn_40_2.pth',
+    loss_kd=dict(tau=4),
+    loss_func_kl=dict(tau=4, loss_weight=0.2))

@@ -1,0 +1,223 @@
+"""configs/fcfd/cls against METHODS section 2, written down here a second time."""
+from dataclasses import dataclass, field
+
+import pytest
+import yaml
+
+from mmdistill_ext.models.losses import DecoupledKLLoss
+
+from .tiny import CONFIGS, build_model, load
+
+CLS = CONFIGS / 'fcfd/cls'
+CIFAR, BEST = '1xb64_cifar100.py', 'resnet32x4_resnet8x4'
+NETWORKS = {  # backbone, channels that the classifier sees, checkpoint
+    'resnet32x4': (dict(type='CIFARResNet', depth='32x4'), 256, 'resnet32x4'),
+    'resnet8x4': (dict(type='CIFARResNet', depth='8x4'), 256, 'resnet8x4'),
+    'resnet56': (dict(type='CIFARResNet', depth=56), 64, 'resnet56'),
+    'resnet20': (dict(type='CIFARResNet', depth=20), 64, 'resnet20'),
+    'wrn-40-2': (dict(type='CIFARWideResNet', depth=40, widen_factor=2), 128, 'wrn_40_2'),
+    'wrn-16-2': (dict(type='CIFARWideResNet', depth=16, widen_factor=2), 128, 'wrn_16_2'),
+    'wrn-40-1': (dict(type='CIFARWideResNet', depth=40, widen_factor=1), 64, 'wrn_40_1'),
+    'vgg13': (dict(type='CIFARVGG', depth=13), 512, 'vgg13'),
+    'vgg8': (dict(type='CIFARVGG', depth=8), 512, 'vgg8'),
+    'resnet50': (dict(type='ResNet_CIFAR', depth=50), 2048, 'ResNet50'),
+    'mobilenet-v2': (dict(type='CIFARMobileNetV2', widen_factor=0.5), 1280, 'MobileNetV2'),
+    'shufflenet-v1': (dict(type='CIFARShuffleNetV1'), 960, 'ShuffleV1'),
+    'shufflenet-v2': (dict(type='CIFARShuffleNetV2'), 1024, 'ShuffleV2')}
+
+
+@dataclass
+class Pair:
+    """One of the ten: learning rate, T, weights of the path KL and of the MSE, map sizes."""
+    lr: float = 0.05
+    tau: float = 8
+    kl: float = 1
+    mse: float = 5
+    teacher_sizes: list = field(default_factory=lambda: [32, 16, 8])
+    student_sizes: list = field(default_factory=lambda: [32, 16, 8])
+
+
+SMALLER = dict(student_sizes=[16, 8, 4])
+MOBILE = dict(teacher_sizes=[16, 8, 4], student_sizes=[16, 8, 2])
+PAIRS = {
+    'resnet32x4_resnet8x4': Pair(),
+    'resnet56_resnet20': Pair(tau=4, mse=0.02),
+    'wrn-40-2_wrn-16-2': Pair(tau=4, kl=0.2),
+    'wrn-40-2_wrn-40-1': Pair(tau=4, kl=0.2),
+    'vgg13_vgg8': Pair(tau=4, teacher_sizes=[16, 8, 4], **SMALLER),
+    'resnet32x4_shufflenet-v1': Pair(lr=0.01, **SMALLER),
+    'wrn-40-2_shufflenet-v1': Pair(lr=0.01, **SMALLER),
+    'vgg13_mobilenet-v2': Pair(lr=0.01, **MOBILE),
+    'resnet50_mobilenet-v2': Pair(lr=0.01, **MOBILE),
+    'resnet32x4_shufflenet-v2': Pair(lr=0.01, **SMALLER)}
+COMBINED = ['resnet32x4_resnet8x4', 'wrn-40-2_wrn-16-2', 'wrn-40-2_wrn-40-1',
+            'resnet32x4_shufflenet-v1', 'resnet32x4_shufflenet-v2']
+# what an ablation changes in the model's config, and whether DDP finds bridges without gradient
+ONE_WAY = {'s2t': dict(num=2, directions='s2t'), 't2s': dict(num=2, directions='t2s')}
+ABLATIONS = {
+    'fcfd-kd': (dict(paths=dict(num=0), appearance=False), False),
+    'fcfd-app': (dict(paths=dict(num=0)), False),
+    'fcfd-func': (dict(appearance=False), True),
+    'fcfd-s2t': (dict(paths=ONE_WAY['s2t']), False),
+    'fcfd-t2s': (dict(paths=ONE_WAY['t2s']), False),
+    'fcfd-s2t-kl': (dict(paths=ONE_WAY['s2t'], s2t_terms='kl'), False),
+    'fcfd-s2t-l2': (dict(paths=ONE_WAY['s2t'], s2t_terms='l2'), False),
+    'fcfd-t2s-l2': (dict(paths=ONE_WAY['t2s'], t2s_terms=['kl', 'l2']), False),
+    'fcfd-1path': (dict(paths=dict(num=1)), True),
+    'fcfd-3paths': (dict(paths=dict(num=3)), True),
+    'fcfd-all': (dict(paths=dict(num='all')), False),
+    'fcfd-position1': (dict(paths=dict(num=2, positions=[1])), False),
+    'fcfd-position2': (dict(paths=dict(num=2, k_min=2)), False),
+    'fcfd-partial': (dict(partial=True, s2t_terms='l2'), True)}
+IN1K = {'resnet34_resnet18': 0.02, 'resnet50_mobilenet-v1': 5}  # weight of the MSE terms
+
+
+def plain(config):
+    """Of what a child of the base config inherits, without the scope that mmpretrain notes."""
+    if isinstance(config, dict):
+        return {key: plain(value) for key, value in config.items() if key != '_scope_'}
+    return config
+
+
+def test_the_recipes_are_these():
+    names = {f'fcfd_{pair}_{CIFAR}' for pair in PAIRS}
+    names |= {f'fcfd_{pair}_8xb32_in1k.py' for pair in IN1K}
+    names |= {f'{name}_{BEST}_{CIFAR}' for name in
+              (*ABLATIONS, 'fcfd-online', 'fcfd-mlp-tffd')}
+    names |= {f'fcfd-{other}_{pair}_{CIFAR}' for other in ('dkd', 'simkd') for pair in COMBINED}
+    assert {path.name for path in CLS.glob('*.py')} == names
+    models = yaml.safe_load((CONFIGS / 'fcfd/metafile.yml').read_text())['Models']
+    listed = {model['Config'] for model in models if '/cls/' in model['Config']}
+    assert listed == {f'configs/fcfd/cls/{name}' for name in names}
+    readme = (CONFIGS / 'fcfd/README.md').read_text()
+    assert all(f'(cls/{name})' in readme for name in names)
+
+
+def test_the_tables_give_the_averages_that_the_paper_states():
+    rows = [line.strip('| ').split(' | ') for line in
+            (CONFIGS / 'fcfd/README.md').read_text().splitlines() if line.startswith('| ')]
+    means = {}
+    for name, *cells in rows:
+        if len(cells) == 5 and name.strip('*') in ('Student', 'KD', 'ReviewKD', 'FCFD'):
+            cells = [float(cell.strip('*')) for cell in cells]
+            means.setdefault(name.strip('*'), []).append(sum(cells) / 5)
+    same, other = ({name: pair[i] for name, pair in means.items()} for i in range(2))
+    for table, stated in ((same, dict(Student=3.70, KD=2.05)),
+                          (other, dict(Student=6.78, KD=3.57, ReviewKD=0.66))):
+        for name, gain in stated.items():
+            assert table['FCFD'] - table[name] == pytest.approx(gain, abs=0.01)
+
+
+def check_schedule(config, lr):
+    assert plain(config.optim_wrapper.optimizer) == dict(
+        type='SGD', lr=lr, momentum=0.9, weight_decay=5e-4, nesterov=True)
+    assert config.param_scheduler.milestones == [150, 180, 210]
+    assert config.param_scheduler.gamma == 0.1 and config.param_scheduler.by_epoch
+    assert config.train_cfg.max_epochs == 240
+    assert config.train_dataloader.batch_size == 64
+    hook, = config.custom_hooks
+    assert plain(hook) == dict(type='mmrazor.LossWeightHook', loss='loss_mse',
+                               phases=[dict(begin=0, end=20, start=0., stop=1.)])
+
+
+@pytest.mark.parametrize('name', PAIRS)
+def test_cifar_pairs(name):
+    pair, config = PAIRS[name], load(CLS / f'fcfd_{name}_{CIFAR}')
+    check_schedule(config, pair.lr)
+    model = config.model
+    assert model.type == 'FCFDDistill' and plain(model.paths) == dict(num=2)
+    kl = dict(type='KLDivergence', tau=pair.tau)
+    assert plain(model.loss_kd) == kl
+    assert plain(model.loss_func_kl) == (kl if pair.kl == 1 else dict(kl, loss_weight=pair.kl))
+    assert plain(model.loss_mse) == dict(type='FeatureMSELoss', loss_weight=pair.mse)
+    assert config.find_unused_parameters
+    for side, network in zip((model.teacher, model.architecture), name.split('_')):
+        backbone, channels, checkpoint = NETWORKS[network]
+        assert plain(side.backbone) == backbone and side.neck.type == 'GlobalAveragePooling'
+        assert (side['head'].in_channels, side['head'].num_classes) == (channels, 100)
+        if side is model.teacher:
+            assert model.teacher_ckpt == f'checkpoints/cifar100/{checkpoint}.pth'
+
+
+@pytest.mark.train  # builds all ten
+@pytest.mark.parametrize('name', PAIRS)
+def test_three_stages_of_these_sizes_line_up(name):
+    pair, algorithm = PAIRS[name], build_model(load(CLS / f'fcfd_{name}_{CIFAR}'))
+    for net, sizes in ((algorithm.student_net, pair.student_sizes),
+                       (algorithm.teacher_net, pair.teacher_sizes)):
+        assert [feature.size[0] * 32 // feature.image for feature in net.features] == sizes
+    assert sorted(path.name for path in algorithm.sampler.candidates) == [
+        's2t_1', 's2t_2', 't2s_1', 't2s_2']
+    assert not algorithm.teacher_norm_eval
+
+
+@pytest.mark.parametrize('name', ABLATIONS)
+def test_ablations_change_this_and_nothing_else(name):
+    changed, unused = ABLATIONS[name]
+    base, config = load(CLS / f'fcfd_{BEST}_{CIFAR}'), load(CLS / f'{name}_{BEST}_{CIFAR}')
+    assert plain(config.model) == {**plain(base.model), **changed}
+    assert config.find_unused_parameters == unused
+    for key in base.keys() - {'model', 'find_unused_parameters'}:
+        assert config[key] == base[key], key
+
+
+@pytest.mark.parametrize('name', COMBINED)
+def test_with_dkd(name):
+    pair = PAIRS[name]
+    base, config = load(CLS / f'fcfd_{name}_{CIFAR}'), load(CLS / f'fcfd-dkd_{name}_{CIFAR}')
+    dkd = dict(type='DecoupledKLLoss', tau=pair.tau)
+    func = dkd if pair.kl == 1 else dict(dkd, loss_weight=pair.kl)
+    assert plain(config.model) == {**plain(base.model), 'loss_kd': dkd, 'loss_func_kl': func}
+    loss = DecoupledKLLoss()
+    assert (loss.tckd_weight, loss.nckd_weight) == (1, 2)
+
+
+@pytest.mark.train  # builds them
+@pytest.mark.parametrize('name', COMBINED)
+def test_with_simkd(name):
+    teacher, student = name.split('_')
+    config = load(CLS / f'fcfd-simkd_{name}_{CIFAR}')
+    check_schedule(config, PAIRS[name].lr)
+    assert config.model.type == 'FCFDSimKD'
+    algorithm = build_model(config)
+    assert algorithm.student.head.fc.in_features == NETWORKS[teacher][1]
+    convs = [layer.conv for layer in algorithm.student.neck[0].convs]
+    half, out = NETWORKS[teacher][1] // 2, NETWORKS[teacher][1]
+    assert [(c.in_channels, c.out_channels, c.kernel_size[0]) for c in convs] == [
+        (NETWORKS[student][1], half, 1), (half, half, 3), (half, out, 1)]
+
+
+def test_online():
+    config = load(CLS / f'fcfd-online_{BEST}_{CIFAR}')
+    algorithm = build_model(config)
+    assert type(algorithm).__name__ == 'FCFDOnline' and config.model.teacher_ckpt is None
+    assert all(parameter.requires_grad for parameter in algorithm.teacher.parameters())
+    assert algorithm.loss_teacher_kd.tau == 8 and algorithm.loss_teacher_kd.loss_weight == 1
+
+
+def test_beside_the_other_two_methods():
+    links = load(CLS / f'fcfd-mlp-tffd_{BEST}_{CIFAR}').model.distiller.links
+    assert links.loss_mlp.loss.loss_weight == 7e-5 and links.loss_mlp.connector == 'MLPConnector'
+    assert plain(links.loss_intra.loss) == dict(type='TfFDIntraLoss', loss_weight=8e-4)
+
+
+@pytest.mark.train  # builds both
+@pytest.mark.parametrize('name', IN1K)
+def test_imagenet(name):
+    config = load(CLS / f'fcfd_{name}_8xb32_in1k.py')
+    model = config.model
+    assert plain(config.optim_wrapper) == dict(
+        type='AmpOptimWrapper', loss_scale='dynamic',
+        optimizer=dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=1e-4))
+    assert config.param_scheduler.milestones == [30, 60, 90]
+    assert config.train_cfg.max_epochs == 100 and config.train_dataloader.batch_size == 32
+    assert config.custom_hooks[0].phases == [dict(begin=0, end=5, start=0., stop=1.)]
+    assert plain(model.loss_kd) == plain(model.loss_func_kl) == dict(type='KLDivergence', tau=1)
+    assert plain(model.loss_mse) == dict(type='FeatureMSELoss', loss_weight=IN1K[name])
+    assert plain(model.paths) == dict(num=2) and config.find_unused_parameters
+    teacher, student = name.split('_')
+    assert teacher in model.teacher.cfg_path and teacher in model.teacher_ckpt
+    algorithm = build_model(config)
+    assert len(algorithm.sampler.candidates) == 6
+    for net in (algorithm.student_net, algorithm.teacher_net):
+        assert [feature.image / feature.size[0] for feature in net.features] == [4, 8, 16, 32]
