@@ -5,7 +5,7 @@ STACK ?= default
 VENV := $(if $(filter torch21,$(STACK)),.venv-torch21,.venv)
 RUN := $(VENV)/bin/python
 
-.PHONY: env demo demo-det demo-seg test quick lint clean distclean
+.PHONY: env demo demo-det demo-seg test quick bench lint clean distclean
 
 env:
 	@command -v $(PYTHON) >/dev/null || { echo "[set-up] STOPPED: there is no $(PYTHON): \
@@ -27,6 +27,9 @@ test: env
 
 quick: env
 	$(RUN) -m pytest -m "not train and not slurm and not nightly"
+
+bench: env
+	$(RUN) tools/bench.py --write-docs
 
 lint: env
 	$(RUN) -m ruff check .

@@ -67,7 +67,7 @@ def build(config: dict):
     """Build through MMRazor's registry, as the runner does."""
     import mmdistill_ext  # noqa: F401
     config = ConfigDict(copy.deepcopy(config))
-    config.setdefault('_scope_', 'mmrazor')  # as configs do: the default scope is the task library's
+    config.setdefault('_scope_', 'mmrazor')  # as in configs, whose default scope is another
     return MODELS.build(config)
 
 
