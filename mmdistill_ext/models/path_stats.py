@@ -1,6 +1,6 @@
 """Running statistics of BatchNorm layers, kept separately for each path through a network."""
 from contextlib import contextmanager
-from typing import Dict, Iterator, Sequence, Tuple
+from typing import Dict, Iterator, List, Sequence, Tuple
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -35,12 +35,15 @@ class PathStats(nn.Module):
                 name.replace('.', '/'): _Stats(layer) for name, layer in layers.items()
                 if isinstance(layer, _BatchNorm) and layer.running_mean is not None}))
 
+    def layers(self, path: str) -> List[Tuple[nn.Module, '_Stats']]:
+        """The BatchNorm layers of ``path``, and what is kept for each."""
+        return [(self._models[path].get_submodule(key.replace('/', '.')), stats)
+                for key, stats in getattr(self, path).items()]
+
     @contextmanager
     def on(self, path: str) -> Iterator[None]:
         """Let the layers of ``path`` use the statistics of ``path``."""
-        layers = [(self._models[path].get_submodule(key.replace('/', '.')), stats)
-                  for key, stats in getattr(self, path).items()]
-        swapped = [(layer, stats) for layer, stats in layers
+        swapped = [(layer, stats) for layer, stats in self.layers(path)
                    if layer.training or (not self.training and stats.used)]
         try:
             for layer, stats in swapped:
