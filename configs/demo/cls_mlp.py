@@ -14,4 +14,4 @@ model = dict(
                 student='backbone.layer4',
                 teacher='backbone.layer4',
                 connector='MLPConnector',
-                loss=dict(type='FeatureL2Loss', loss_weight=1e-3)))))
+                loss=dict(type='FeatureL2Loss', loss_weight=1e-2)))))

@@ -44,12 +44,18 @@ TASKS: Dict[str, Task] = dict(
     cls=Task('classification', 'accuracy/top1', 'accuracy', 1, 'work_dirs/demo', (
         Row('teacher', 'cls_teacher.py', needs_teacher=False),
         Row('student', 'cls_student.py', needs_teacher=False),
-        Row('mlp', 'cls_mlp.py'))),
+        Row('mlp', 'cls_mlp.py'),
+        Row('tffd', 'cls_tffd.py', needs_teacher=False),
+        Row('tffd_logits', 'cls_tffd_logits.py'),
+        Row('fcfd', 'cls_fcfd.py'))),
     det=Task('detection', 'coco/bbox_mAP', 'mAP', 100, 'work_dirs/demo_det', (
         Row('teacher', 'det_teacher.py', needs_teacher=False),
         Row('student', 'det_student.py', needs_teacher=False),
-        Row('mlp', 'det_mlp.py'))),
+        Row('mlp', 'det_mlp.py'),
+        Row('fcfd', 'det_fcfd.py'))),
     seg=Task('segmentation', 'mIoU', 'mIoU', 1, 'work_dirs/demo_seg', (
         Row('teacher', 'seg_teacher.py', needs_teacher=False),
         Row('student', 'seg_student.py', needs_teacher=False),
-        Row('mlp', 'seg_mlp.py'))))
+        Row('mlp', 'seg_mlp.py'),
+        Row('tffd', 'seg_tffd.py', needs_teacher=False),
+        Row('fcfd', 'seg_fcfd.py'))))

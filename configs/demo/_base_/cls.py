@@ -2,10 +2,12 @@
 _base_ = 'runtime.py'
 default_scope = 'mmpretrain'
 
-load = dict(type='LoadOnce', transforms=[dict(type='LoadImageFromFile')])
+load = dict(
+    type='LoadOnce',
+    transforms=[dict(type='LoadImageFromFile'), dict(type='Resize', scale=24)])
 train_pipeline = [
     load,
-    dict(type='RandomCrop', crop_size=32, padding=3, padding_mode='reflect'),
+    dict(type='RandomCrop', crop_size=24, padding=2, padding_mode='reflect'),
     dict(type='PackInputs')
 ]
 train_dataloader = dict(

@@ -1,0 +1,9 @@
+# FCFD with the decode heads as lenses.
+_base_ = '_base_/seg.py'
+
+model = dict(
+    _scope_='mmrazor',
+    type='FCFDSeg',
+    architecture=_base_.student,
+    teacher=_base_.teacher,
+    teacher_ckpt='work_dirs/demo_seg/teacher/epoch_8.pth')

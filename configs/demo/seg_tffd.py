@@ -1,0 +1,13 @@
+# Tf-FD on the last three stages: no teacher.
+_base_ = '_base_/seg.py'
+
+stages = ['backbone.layer2', 'backbone.layer3', 'backbone.layer4']
+model = dict(
+    _scope_='mmrazor',
+    type='TeacherFreeDistill',
+    architecture=_base_.student,
+    distiller=dict(
+        type='LinkDistiller',
+        links=dict(
+            loss_intra=dict(student=stages, loss=dict(type='TfFDIntraLoss', loss_weight=8e-5)),
+            loss_inter=dict(student=stages, loss=dict(type='TfFDInterLoss', loss_weight=5e-5)))))
