@@ -60,8 +60,8 @@ PAIRS = {  # student, teacher
 
 def build(student=STUDENT, teacher=TEACHER, seed=0, fill=True, double=True, **fields):
     torch.manual_seed(seed)
-    config = dict(type='FCFDDistill', architecture=student, teacher=teacher, random_teacher=True,
-                  teacher_channels_last=False)
+    config = dict(_scope_='mmrazor', type='FCFDDistill', architecture=student, teacher=teacher,
+                  random_teacher=True, teacher_channels_last=False)
     config.update(fields)
     algorithm = MODELS.build(ConfigDict(config)).train()
     algorithm = algorithm.double() if double else algorithm
