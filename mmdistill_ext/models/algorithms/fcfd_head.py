@@ -11,10 +11,10 @@ from mmrazor.models.utils import add_prefix
 from mmrazor.registry import MODELS
 from torch import Tensor, nn
 
-from ...errors import ConfigError
 from ..connectors.fcfd_bridge import FCFDBridge
-from ..dry_run import dry_run, untouched
+from ..dry_run import dry_run
 from ..frozen import frozen
+from ..lens import check_facts, check_maps, get_head, try_out
 from ..path_stats import PathStats
 from .lean_teacher_distill import LeanTeacherDistill
 
@@ -52,7 +52,7 @@ class FCFDHead(LeanTeacherDistill):
         super().__init__(distiller=distiller or dict(type='ConfigurableDistiller'), **kwargs)
         maps = {side: self.features(side, self.dry_run(side)[self.place(side)][0])
                 for side in SIDES}
-        self.check_maps(**maps)
+        check_maps(type(self).__name__, **maps)
         pairs = list(zip(maps['student'], maps['teacher']))
         self.bridges = ModuleDict(dict(
             s2t=ModuleList(self.bridge(s, t) for s, t in pairs),
@@ -95,50 +95,26 @@ class FCFDHead(LeanTeacherDistill):
 
     def head(self, side: str) -> nn.Module:
         """The lens of the student or of the teacher."""
-        model = getattr(self, side)
-        if not hasattr(model, self.head_name):
-            raise ConfigError(f'{type(self).__name__}: the {side} ({type(model).__name__}) has no '
-                              f'{self.head_name!r}, which is the lens')
-        return getattr(model, self.head_name)
+        return get_head(getattr(self, side), self.head_name, f'{type(self).__name__}, {side}')
 
     def place(self, side: str) -> str:
         """The module that gives the features."""
         return 'neck' if getattr(self, side).with_neck else 'backbone'
 
-    def check_heads(self) -> None:
-        """Stops where what one head says would mean something else in the other."""
-        student, teacher = self.facts('student'), self.facts('teacher')
-        for name, own in student.items():
-            if own != teacher[name]:
-                raise ConfigError(
-                    f"{type(self).__name__}: {name} of the student's {self.head_name} is {own}, of "
-                    f"the teacher's {teacher[name]}; they must agree")
-
-    def check_maps(self, student: List[Tensor], teacher: List[Tensor]) -> None:
-        """As many levels on both sides, of one size."""
-        sizes = [[tuple(x.shape[2:]) for x in maps] for maps in (student, teacher)]
-        if sizes[0] != sizes[1]:
-            shown = [f'the {side} gives {len(size)} levels of {", ".join(map(str, size))}'
-                     for side, size in zip(SIDES, sizes)]
-            raise ConfigError(f'{type(self).__name__}: {" and ".join(shown)} (H, W) for one image; '
-                              'number and strides of the levels must agree')
-
     def dry_run(self, side: str) -> Dict[str, list]:
         """What is read, and what the head makes of it."""
         self.check_heads()  # before the first forward, when both networks are there
-        what, place, head = f'{type(self).__name__}, {side}', self.place(side), self.head(side)
+        who, place, head = f'{type(self).__name__}, {side}', self.place(side), self.head(side)
         if side == 'teacher' and self.teacher_dtype:
             head.float()  # a gradient goes through it, and mmcv's RoIAlign takes no bf16
-        outputs = {**super().dry_run(side), **dry_run(getattr(self, side), [place], what)}
-        maps = [x.to(next(head.parameters()).dtype)
-                for x in self.features(side, outputs[place][0])]
-        try:
-            with untouched(getattr(self, side)):
-                outputs[self.head_name] = list(self.answer(side, maps, *self.probe))
-        except Exception as error:
-            raise ConfigError(f'{what}: {type(head).__name__} does not run on '
-                              f'{[list(x.shape) for x in maps]} alone: {error!r}') from error
-        return outputs
+        outputs = {**super().dry_run(side), **dry_run(getattr(self, side), [place], who)}
+        answer = try_out(who, head, lambda maps: self.answer(side, maps, *self.probe),
+                         self.features(side, outputs[place][0]))
+        return {**outputs, self.head_name: list(answer)}
+
+    def check_heads(self) -> None:
+        """Stops where what one head says would mean something else in the other."""
+        check_facts(type(self).__name__, self.head_name, *map(self.facts, SIDES))
 
     def _stop_teacher_early(self):
         self.records = {}

@@ -116,8 +116,8 @@ def segmentor(width=8, head='PSPHead', **fields):
 def algorithm(kind, student, teacher, seed=0, **fields):
     """The FCFD model, in float64, with weights that make heads answer differently."""
     torch.manual_seed(seed)
-    model = build(dict(type=kind, architecture=student, teacher=teacher, random_teacher=True,
-                       **fields))
+    model = build(dict(_scope_='mmrazor', type=kind, architecture=student, teacher=teacher,
+                       random_teacher=True, **fields))
     model = livelier(model).double().train()
     if hasattr(model.student, 'rpn_head'):
         proposals_in_float(model.student.rpn_head)

@@ -217,7 +217,7 @@ WRONG = {
     'scale of points': (reppoints(), reppoints(point_base_scale=8), 'point_base_scale.* 4, .* 8'),
     'stride': (retina(), retina(anchor_generator=five_levels(strides=[4, 8, 16, 32, 64])),
                r'strides of the levels.* is \[\(8, 8\), .* \[\(4, 4\)'),
-    'two-stage teacher': (retina(), rcnn(), "teacher .*FasterRCNN.* has no 'bbox_head'"),
+    'two-stage teacher': (retina(), rcnn(), "teacher: FasterRCNN has no 'bbox_head'"),
 }
 
 
@@ -243,3 +243,13 @@ def test_maps_that_do_not_line_up_are_an_error(what):
         message = r'levels of \(16, 16\).*, \(1, 1\).* and the teacher gives'
     with pytest.raises(ConfigError, match=message):
         algorithm('FCFDDense', retina(), teacher)
+
+
+def test_mixed_precision():
+    model = algorithm('FCFDDense', *PAIRS['RetinaNet']).float()
+    with torch.autocast('cpu', torch.bfloat16):
+        losses = model(**model.data_preprocessor(images(), True), mode='loss')
+    added = {k: v for k, v in losses.items() if k.startswith('fcfd.')}
+    assert all(v.dtype == torch.float and torch.isfinite(v) for v in added.values())
+    sum(added.values()).backward()
+    assert all(p.grad is not None for p in model.bridges.parameters())
