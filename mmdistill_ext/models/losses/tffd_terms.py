@@ -1,8 +1,9 @@
 """The terms of Tf-FD, one layer or one pair of layers each: METHODS section 3."""
-from typing import Callable, Iterator, Sequence, Tuple
+from typing import Callable, Iterator, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from .distances import wide
@@ -52,6 +53,26 @@ def intra_layer(feature: Tensor, p: float, rank: str, distance: Distance) -> Ten
     return distance(redundant, salient)
 
 
+class _WindowMean(torch.autograd.Function):
+    """Average pooling in whole windows.
+
+    ``avg_pool2d`` keeps its input for backward, and on CPUs takes several times as long.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, rows: int, columns: int) -> Tensor:
+        ctx.window = rows, columns
+        x = sum(wide(x[:, :, row::rows]) for row in range(rows))
+        return sum(x[..., column::columns] for column in range(columns)) / (rows * columns)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        rows, columns = ctx.window
+        grad = grad / (rows * columns)
+        return grad.repeat_interleave(columns, 3).repeat_interleave(rows, 2), None, None
+
+
 def pooled_to(feature: Tensor, sizes: Sequence[Tuple[int, int]]) -> Iterator[Tensor]:
     """``feature`` average-pooled to each size in turn, from large to small.
 
@@ -59,18 +80,19 @@ def pooled_to(feature: Tensor, sizes: Sequence[Tuple[int, int]]) -> Iterator[Ten
     are the same and cheaper.
     """
 
-    def fits(x: Tensor, size: Tuple[int, int]) -> bool:
-        return x.shape[2] % size[0] == 0 and x.shape[3] % size[1] == 0
+    def window(x: Tensor, size: Tuple[int, int]) -> Optional[Tuple[int, int]]:
+        (rows, row_rest), (columns, column_rest) = map(divmod, x.shape[2:], size)
+        return None if row_rest or column_rest else (rows, columns)
 
     source = feature  # pooled in whole windows so far
     for size in sizes:
-        if not fits(source, size):
+        if not window(source, size):
             source = feature
-        if not fits(source, size):
-            yield F.adaptive_avg_pool2d(feature, size)
+        if not window(source, size):
+            yield F.adaptive_avg_pool2d(wide(feature), size)
             continue
-        if source.shape[2:] != size:  # not the adaptive one, whose backward on GPUs is random
-            source = F.avg_pool2d(source, (source.shape[2] // size[0], source.shape[3] // size[1]))
+        if source.shape[2:] != size:
+            source = _WindowMean.apply(source, *window(source, size))
         yield source
 
 
