@@ -2,9 +2,10 @@
 import random
 from typing import List, NamedTuple, Optional, Sequence, Union
 
-from ..errors import ConfigError
+from ..errors import ConfigError, nearest
 
 DIRECTIONS = ('s2t', 't2s')
+FIELDS = ('num', 'positions', 'k_min', 'directions')
 
 
 class Path(NamedTuple):
@@ -62,6 +63,14 @@ class PathSampler:
 
         if self.num == 0:
             self.candidates = []
+
+    @classmethod
+    def from_config(cls, stages: int, config: dict) -> 'PathSampler':
+        """From the field ``paths`` of an algorithm."""
+        for key in config:
+            if key not in FIELDS:
+                raise ConfigError(f'paths has no field {key!r}; {nearest(key, FIELDS)}')
+        return cls(stages, **config)
 
     @property
     def samples(self) -> bool:

@@ -80,7 +80,7 @@ class FCFDDistill(LeanTeacherDistill):
         self.student_net = StagedNetwork(self.student, student_stages, 'student_stages')
         self.teacher_net = StagedNetwork(self.teacher, teacher_stages, 'teacher_stages')
         check_stages(self.student_net, self.teacher_net)
-        self.sampler = PathSampler(len(self.student_net), **paths)
+        self.sampler = PathSampler.from_config(len(self.student_net), paths)
         self.appearance, self.partial = appearance, partial
         self.terms = dict(s2t=_terms('s2t_terms', s2t_terms), t2s=_terms('t2s_terms', t2s_terms))
         if partial and self.terms['s2t'] != ['l2']:

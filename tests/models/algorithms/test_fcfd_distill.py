@@ -224,6 +224,7 @@ def test_stopped_distillation_leaves_the_task():
      '1/2, 1 and 2 would fit'),
     (dict(paths=dict(num=5)), 'num is 5', "0 to 4 or 'all'"),
     (dict(paths=dict(positions=[3])), 'position 3, which is the last stage', '1, 2 would fit'),
+    (dict(paths=dict(number=2)), "no field 'number'", "'num'"),
     (dict(s2t_terms='l1'), "'l1'", "'l2' and 'kl'"),
     (dict(t2s_terms=[]), 't2s_terms', "'l2' and 'kl'"),
     (dict(partial=True), 'partial=True', "s2t_terms='l2'"),
@@ -263,3 +264,29 @@ def test_precision_of_its_own_for_the_teacher():
     expected = reference(algorithm.double(), images, EVERY)
     for name, value in expected.items():
         assert losses[name].item() == pytest.approx(value.item(), rel=0.05), name
+
+
+def test_mixed_precision():
+    algorithm = build(paths=ALL, double=False)
+    images, samples = data()
+    expected = {name: value.item() for name, value in reference(
+        copy.deepcopy(algorithm).double(), images, EVERY).items()}
+    with torch.autocast('cpu', torch.bfloat16):
+        losses = losses_of(algorithm, images.float(), samples)
+    for name, value in losses.items():
+        assert value.dtype == torch.float
+        assert value.item() == pytest.approx(expected[name], rel=0.05), name
+    total, _ = algorithm.parse_losses(losses)
+    total.backward()
+    assert all(p.grad.isfinite().all() for p in algorithm.parameters() if p.requires_grad)
+    assert all(p.grad is None for p in algorithm.teacher.parameters())
+
+
+def test_a_copy_is_a_model_of_its_own():
+    algorithm = build(paths=ALL)
+    other = copy.deepcopy(algorithm)  # as EMAHook makes one
+    for parameter in algorithm.parameters():
+        parameter.data.zero_()
+    losses = losses_of(other, *data())
+    for name, value in reference(other, data()[0], EVERY).items():
+        torch.testing.assert_close(losses[name], value, rtol=1e-10, atol=1e-12, msg=name)
