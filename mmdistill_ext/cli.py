@@ -9,6 +9,7 @@ from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 from mmrazor.utils import register_all_modules
 
+from . import cpu_ranks
 from .errors import ConfigError, nearest
 from .mistakes import NewFolder, leave, line_for
 
@@ -106,6 +107,7 @@ def run(cfg: Config, work: Callable[[Runner], None], runner_type=Runner) -> None
     """Build the runner and let it work; a mistake found before the first step leaves no folder."""
     folder, runner = NewFolder(cfg.work_dir), None
     try:
+        cpu_ranks.start(cfg)
         runner = runner_type.from_cfg(cfg)
         work(runner)
     except Exception as error:

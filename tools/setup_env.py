@@ -69,8 +69,8 @@ def stamp_of(requirements: Path, venv: Path) -> str:
     return digest.hexdigest()
 
 
-def why_it_failed(log: str) -> str:
-    """The cause of a failed pip run, read from what it printed."""
+def why_it_failed(log: str) -> Optional[str]:
+    """The cause of a failed pip run, read from what it printed, where it is a known one."""
     if 'No space left on device' in log:
         return 'the disk is full: free some space, then run the same command again'
     if re.search('Temporary failure in name|NewConnectionError|ConnectTimeout|ProxyError|SSLError|'
@@ -83,7 +83,7 @@ def why_it_failed(log: str) -> str:
                 'that mirrors PyPI (PIP_INDEX_URL) on Linux x86_64')
     if re.search(r'Killed signal|signal 9|out of memory', log, re.I):
         return 'the compiler ran out of memory: run again with MAX_JOBS=1'
-    return 'the last lines above say why'
+    return None
 
 
 def run(command: List[str], progress: str = '$^', env: Optional[dict] = None) -> None:
@@ -108,8 +108,10 @@ def run(command: List[str], progress: str = '$^', env: Optional[dict] = None) ->
             raise
     if process.returncode:
         text = path.read_text()
-        print(''.join(text.splitlines(True)[-15:]), file=sys.stderr)
-        stop(f'{why_it_failed(text)} (all of it: {path})')
+        why = why_it_failed(text)
+        if not why:
+            print(''.join(text.splitlines(True)[-15:]), file=sys.stderr)
+        stop(f'{why or "the last lines above say why"} (all of it: {path})')
     path.unlink()
 
 
@@ -126,7 +128,8 @@ def lock(name: str) -> Iterator[None]:
         yield
 
 
-def check_machine(venv: Path) -> None:
+def check_machine(venv: Path, pins: Dict[str, str]) -> None:
+    """Say what is missing before anything is fetched."""
     if sys.version_info[:2] != (3, 11):
         stop(f'Python 3.11 is needed, this is {sys.version.split()[0]}: '
              'run `make PYTHON=/path/to/python3.11 ...`')
@@ -135,6 +138,12 @@ def check_machine(venv: Path) -> None:
              f'{os.uname().machine}: see README, "In an environment of your own"')
     if not (venv / 'bin/python').exists():
         need_disk(REPO, DISK_VENV, 'the packages')
+    if not glob.glob(f'{wheels_of(pins)}-*'):
+        check_compiler()
+
+
+def wheels_of(pins: Dict[str, str]) -> Path:
+    return CACHE / 'wheels' / f'py3.{sys.version_info[1]}-torch{pins["torch"]}-mmcv{pins["mmcv"]}'
 
 
 def need_disk(where: Path, gigabytes: int, what: str) -> None:
@@ -186,9 +195,8 @@ def cuda_of(python: str) -> str:
 
 def mmcv_wheel(python: str, pins: Dict[str, str], cuda: str) -> Path:
     """The folder with the compiled wheel; compiled now if this machine does not have it yet."""
-    key = f'py3.{sys.version_info[1]}-torch{pins["torch"]}-mmcv{pins["mmcv"]}-{cuda}'
-    folder = CACHE / 'wheels' / key
-    with lock(key):
+    folder = Path(f'{wheels_of(pins)}-{cuda}')
+    with lock(folder.name):
         if not folder.is_dir():
             compile_mmcv(python, pins, cuda, folder)
     return folder
@@ -218,7 +226,7 @@ def pip_install(venv: Path, *args: str) -> None:
     half_made.touch()
     try:
         run([str(venv / 'bin/python'), '-m', 'pip', 'install', '--disable-pip-version-check',
-             '--no-deps', *args], r'((?:Collecting|Installing) .*)')
+             '--no-deps', *args], r'((?:Collecting|Installing) [^(\n]*)')
     except SystemExit:
         half_made.unlink()  # pip said no by itself and took its steps back: nothing is half-made
         raise
@@ -255,7 +263,7 @@ def main() -> None:
     stamp, wanted = venv / '.stamp', stamp_of(requirements, venv)
     if stamp.exists() and stamp.read_text() == wanted and (venv / 'bin/python').exists():
         return
-    check_machine(venv)
+    check_machine(venv, read_pins(requirements))
     start = time.monotonic()
     with lock(str(venv)):
         say(f'stack {stack} into {venv.name}')

@@ -98,8 +98,17 @@ def test_mistakes_of_two_processes_are_said_once(trained):
     done = run('bash', REPO / 'tools/dist_train.sh', 'toy.py', 2, '--work-dir', 'none',
                '--cfg-options', 'env_cfg.dist_cfg.backend=gloo', 'model.type=LeanTeacherDistil',
                cwd=folder, PORT='29613')
-    assert done.returncode != 0
+    assert done.returncode != 0, done.stdout
     assert done.stderr.count("did you mean 'LeanTeacherDistill'") == 1
+    assert not (folder / 'none').exists()
+
+
+def test_ranks_without_gpus_are_asked_for_gloo(trained):
+    folder, _ = trained
+    done = run('bash', REPO / 'tools/dist_train.sh', 'toy.py', 1, '--work-dir', 'none',
+               cwd=folder, PORT='29614')
+    assert done.returncode != 0
+    assert 'ERROR: --launcher pytorch with the backend nccl needs GPUs' in done.stderr
     assert not (folder / 'none').exists()
 
 

@@ -53,6 +53,7 @@ val_cfg = test_cfg = dict()
 optim_wrapper = dict(optimizer=dict(type='SGD', lr=.01, momentum=.9))
 default_hooks = dict(logger=dict(type='LoggerHook', interval=1))
 randomness = dict(seed=0)
+custom_hooks = [dict(type='mmrazor.EpochSeedHook')]
 auto_scale_lr = dict(base_batch_size=8)
 '''
 
