@@ -2,6 +2,9 @@
 import random
 from typing import List, NamedTuple, Optional, Sequence, Union
 
+from mmengine.dist import broadcast_object_list
+from mmengine.logging import MessageHub
+
 from ..errors import ConfigError, nearest
 
 DIRECTIONS = ('s2t', 't2s')
@@ -63,6 +66,7 @@ class PathSampler:
 
         if self.num == 0:
             self.candidates = []
+        self._seed, self._calls = (None, None), 0
 
     @classmethod
     def from_config(cls, stages: int, config: dict) -> 'PathSampler':
@@ -89,3 +93,17 @@ class PathSampler:
         # A string as seed is hashed the same way on every machine.
         drawn = random.Random(f'{seed} {iteration}').sample(self.candidates, self.num)
         return sorted(drawn, key=self.candidates.index)
+
+    def draw(self) -> List[Path]:
+        """The paths of the iteration that the runner is in, by its seed.
+
+        In a loop without a runner, by how often this was called.
+        """
+        hub = MessageHub.get_current_instance()
+        seed, iteration = hub.get_info('seed', 0), hub.get_info('iter', self._calls)
+        self._calls += 1
+        if self._seed[0] != seed:  # ranks may have seeds of their own (diff_rank_seed)
+            first = [seed]
+            broadcast_object_list(first)
+            self._seed = seed, first[0]
+        return self.sample(self._seed[1], iteration)

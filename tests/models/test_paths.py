@@ -2,6 +2,7 @@
 from collections import Counter
 
 import pytest
+from mmengine.logging import MessageHub
 
 from mmdistill_ext.errors import ConfigError
 from mmdistill_ext.models.paths import PathSampler
@@ -68,3 +69,17 @@ def test_mistakes(options, found, fits):
     with pytest.raises(ConfigError) as error:
         PathSampler(3, **options)
     assert found in str(error.value) and fits in str(error.value)
+
+
+def test_a_loop_without_a_runner_counts_for_itself():
+    MessageHub.get_instance('test_no_runner')
+    sampler, other = PathSampler(3), PathSampler(3)
+    drawn = [sampler.draw() for _ in range(20)]
+    assert drawn == [other.sample(0, i) for i in range(20)]
+
+
+def test_the_runners_iteration_and_seed_count():
+    hub, sampler = MessageHub.get_instance('test_runner'), PathSampler(3)
+    for seed, iteration in ((3, 5), (3, 9), (4, 9), (3, 5)):
+        hub.update_info_dict(dict(seed=seed, iter=iteration))
+        assert sampler.draw() == sampler.sample(seed, iteration)

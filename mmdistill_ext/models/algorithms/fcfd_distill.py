@@ -4,8 +4,6 @@ from inspect import signature
 from typing import Dict, List, Optional, Sequence, Union
 
 import torch
-from mmengine.dist import broadcast_object_list
-from mmengine.logging import MessageHub
 from mmengine.model import ModuleDict
 from mmengine.structures import BaseDataElement
 from mmrazor.models.algorithms.base import LossResults
@@ -95,7 +93,6 @@ class FCFDDistill(LeanTeacherDistill):
                         self.teacher_net.modules_after(path.k)) if path.direction == 's2t'
             else (self.student, self.student_net.modules_after(path.k))
             for path in self.sampler.candidates})
-        self._seed, self._calls = (None, None), 0
 
     def build_bridges(self) -> ModuleDict:
         """A bridge for each path, and one for each stage whose appearance counts."""
@@ -149,7 +146,7 @@ class FCFDDistill(LeanTeacherDistill):
         if self.appearance:
             bridged = {k: self.to_teacher(k, student) for k in range(1, len(self.student_net) + 1)}
             losses.update(self.appearance_losses(bridged, target))
-        for path in self.sample_paths():
+        for path in self.sampler.draw():
             if path.direction == 's2t':
                 start = bridged[path.k] if bridged else self.to_teacher(path.k, student)
                 goal, until = target, path.k + 1 if self.partial else None
@@ -173,8 +170,7 @@ class FCFDDistill(LeanTeacherDistill):
         """L_app at every stage, and between what is pooled from the last one."""
         losses = {f'loss_app_{k}': self.loss_mse(feature, target.features[k - 1])
                   for k, feature in bridged.items()}
-        losses['loss_app_pooled'] = self.loss_mse(
-            pooled(bridged[len(bridged)]), target.pooled)
+        losses['loss_app_pooled'] = self.loss_mse(pooled(bridged[len(bridged)]), target.pooled)
         return losses
 
     def later_l2(self, k: int, outputs: List[Tensor], goal: Record) -> Tensor:
@@ -210,20 +206,6 @@ class FCFDDistill(LeanTeacherDistill):
             feature = in_format(feature, self.teacher, self.teacher_channels_last)
             with frozen(self.teacher), no_amp:
                 return self.teacher_net.run(path.k, feature, until)
-
-    def sample_paths(self) -> List[Path]:
-        """The paths of this iteration, drawn by the run's seed and the runner's iteration.
-
-        In a loop without a runner, by how often this was called.
-        """
-        hub = MessageHub.get_current_instance()
-        seed, iteration = hub.get_info('seed', 0), hub.get_info('iter', self._calls)
-        self._calls += 1
-        if self._seed[0] != seed:  # ranks may have seeds of their own (diff_rank_seed)
-            first = [seed]
-            broadcast_object_list(first)
-            self._seed = seed, first[0]
-        return self.sampler.sample(self._seed[1], iteration)
 
 
 def compare(loss: nn.Module, student: Tensor, teacher: Tensor,

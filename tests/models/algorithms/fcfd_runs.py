@@ -48,13 +48,13 @@ def rank_run(rank, world, store, results, num):
 
 def note_paths(algorithm, seen):
     """Append what is drawn each iteration to ``seen``."""
-    sample = algorithm.sample_paths
+    draw = algorithm.sampler.draw
 
     def noted():
-        seen.append(sample())
+        seen.append(draw())
         return seen[-1]
 
-    algorithm.sample_paths = noted
+    algorithm.sampler.draw = noted
 
 
 def runner(work_dir, epochs, hooks=(), resume=False, **fields):

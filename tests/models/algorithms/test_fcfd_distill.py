@@ -1,5 +1,6 @@
 """FCFD against its equations: terms, gradients, statistics, and what is said of mistakes."""
 import copy
+import pickle
 
 import pytest
 import torch
@@ -282,9 +283,10 @@ def test_mixed_precision():
     assert all(p.grad is None for p in algorithm.teacher.parameters())
 
 
-def test_a_copy_is_a_model_of_its_own():
+@pytest.mark.parametrize('copied', [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_a_copy_is_a_model_of_its_own(copied):
     algorithm = build(paths=ALL)
-    other = copy.deepcopy(algorithm)  # as EMAHook makes one
+    other = copied(algorithm)  # as EMAHook and sweeps make one
     for parameter in algorithm.parameters():
         parameter.data.zero_()
     losses = losses_of(other, *data())
