@@ -75,6 +75,10 @@ def line_for(error: BaseException) -> Optional[str]:
         line = message
     elif isinstance(error, KeyError) and ' registry. ' in message:
         line = _unknown_type(frames)
+    elif isinstance(error, KeyError) and 'must contain the key "type"' in message:
+        cfg = next(f.f_locals['cfg'] for f in reversed(frames)
+                   if f.f_code.co_name == 'build_from_cfg')
+        line = f'a part of the config has no type: {dict(cfg)}'
     elif isinstance(error, TypeError):
         line = _wrong_argument(message, frames)
     elif isinstance(error, (FileNotFoundError, NotADirectoryError, PermissionError)) and not ours:

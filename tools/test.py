@@ -31,7 +31,7 @@ def without_teacher(cfg: Config) -> None:
     """Where the student alone makes the predictions, build it and nothing else."""
     algorithm = MODELS.get(cfg.model.get('type', '')) if 'architecture' in cfg.model else None
     if algorithm and all(getattr(algorithm, name) is getattr(BaseAlgorithm, name)
-                         for name in ('forward', '_forward', '_predict')):
+                         for name in ('_forward', '_predict')):
         keep = ('_scope_', 'architecture', 'data_preprocessor', 'module_inplace')
         cfg.model = dict({key: cfg.model[key] for key in keep if key in cfg.model},
                          type='mmrazor.BaseAlgorithm')

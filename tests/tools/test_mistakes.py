@@ -44,6 +44,8 @@ CASES = {
                   ["'LoadImage'", 'transform']),
     'hook': (['toy.py', '--cfg-options', 'default_hooks.logger.type=LogerHook'],
              ["'LogerHook'", "'LoggerHook'"]),
+    'no type': (['toy.py', '--cfg-options', 'default_hooks.timer.interval=3'],
+                ["has no type: {'interval': 3}"]),
     'argument': (['toy.py', '--cfg-options', 'model.architecture.backbone.depht=18'],
                  ["'depht'", "'depth'"]),
     'link': (['toy.py', '--cfg-options', 'model.distiller.links.loss_feature.student=bakbone'],

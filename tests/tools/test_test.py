@@ -59,7 +59,7 @@ def test_the_students_own_config(folder):
 def test_ema_weights_are_tested(folder):
     """An EMA hook swaps its own weights in: they must be the checkpoint's too."""
     done = tool('test.py', 'toy.py', 'contrary.pth', '--cfg-options',
-               'custom_hooks=[dict(type="EMAHook")]', cwd=folder)
+               'custom_hooks.0.type=EMAHook', cwd=folder)
     assert accuracy(done) < 40
 
 

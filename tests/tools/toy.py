@@ -51,7 +51,8 @@ val_evaluator = test_evaluator = dict(type='Accuracy', topk=(1,))
 train_cfg = dict(by_epoch=True, max_epochs=2, val_interval=1)
 val_cfg = test_cfg = dict()
 optim_wrapper = dict(optimizer=dict(type='SGD', lr=.01, momentum=.9))
-default_hooks = dict(logger=dict(type='LoggerHook', interval=1))
+default_hooks = dict(logger=dict(type='LoggerHook', interval=1),
+                     checkpoint=dict(type='CheckpointHook', interval=1))
 randomness = dict(seed=0)
 custom_hooks = [dict(type='mmrazor.EpochSeedHook')]
 auto_scale_lr = dict(base_batch_size=8)
