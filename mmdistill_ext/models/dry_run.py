@@ -1,6 +1,6 @@
 """One forward on a tiny input, to learn shapes and to find tensors that get overwritten."""
 from contextlib import ExitStack, contextmanager
-from typing import Dict, Iterable, List
+from typing import Iterable, List
 
 import torch
 from mmengine.structures import BaseDataElement, InstanceData
@@ -10,7 +10,18 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError, nearest
 
-TINY = 128  # pixels: the coarsest of the usual FPN levels (stride 128) still has one
+# Pixels. At 128 the coarsest of the usual FPN levels (stride 128) still has one; the others are for
+# networks that take one size only, or none below it (VGG's classifier, Swin's window).
+SIZES = (128, 224, 256, 384)
+
+
+class Outputs(dict):
+    """For each place the outputs of its calls, in order.
+
+    Attributes:
+        size (int): Height and width of the images that gave them.
+    """
+    size = SIZES[0]
 
 
 def get_module(model: nn.Module, name: str, what: str) -> nn.Module:
@@ -49,23 +60,23 @@ def recorded_places(recorders: RecorderManager) -> List[str]:
 def untouched(model: nn.Module):
     """Evaluation mode, no gradient; afterwards modes and random state are as they were."""
     modes = [(module, module.training) for module in model.modules()]
+    devices = {p.device.index for p in model.parameters() if p.is_cuda}
     try:
         model.eval()
-        with torch.random.fork_rng(), torch.no_grad():
+        with torch.random.fork_rng(sorted(devices)), torch.no_grad():
             yield
     finally:
         for module, mode in modes:
             module.training = mode
 
 
-def tiny_batch(model: nn.Module):
+def tiny_batch(model: nn.Module, size: int):
     """Two tiny images for ``model``, in its dtype, and the data samples that detectors ask for."""
-    size = getattr(getattr(model, 'backbone', None), 'img_size', TINY)  # fixed in some ViTs
-    height, width = (size, size) if isinstance(size, int) else size
     like = next(model.parameters())
+    channels = next((p.shape[1] for p in model.parameters() if p.ndim == 4), 3)  # the first conv's
     generator = torch.Generator().manual_seed(0)
-    inputs = torch.randn(2, 3, height, width, generator=generator).to(like)
-    shape = (height, width)
+    inputs = torch.randn(2, channels, size, size, generator=generator).to(like)
+    shape = (size, size)
     samples = []
     for _ in inputs:
         sample = BaseDataElement(metainfo=dict(
@@ -77,7 +88,15 @@ def tiny_batch(model: nn.Module):
     return inputs, samples
 
 
-def dry_run(model: nn.Module, places: Iterable[str], what: str) -> Dict[str, list]:
+def sizes_of(model: nn.Module, smallest: int) -> List[int]:
+    """The sizes to try: the usual ones, and the one that a transformer was built for."""
+    fixed = getattr(getattr(model, 'backbone', None), 'img_size', SIZES[0])
+    fixed = fixed if isinstance(fixed, int) else max(fixed)
+    return sorted(size for size in {*SIZES, smallest, fixed} if size >= smallest)
+
+
+def dry_run(model: nn.Module, places: Iterable[str], what: str,
+            smallest: int = SIZES[0]) -> Outputs:
     """Run ``model`` once and return what the modules named in ``places`` gave.
 
     Only as far as needed: backbone and neck where that reaches all places, else the whole
@@ -88,12 +107,27 @@ def dry_run(model: nn.Module, places: Iterable[str], what: str) -> Dict[str, lis
         model (nn.Module): A model of mmengine's kind.
         places (Iterable[str]): Module names.
         what (str): Who asks, for messages.
-
-    Returns:
-        dict[str, list]: For each place the outputs of its calls, in order.
+        smallest (int): The first size to try.
     """
-    outputs = {place: [] for place in places}
-    stored = {}  # storage -> (place, version at the time of recording, tensor)
+    places = list(places)
+    for place in places:
+        get_module(model, place, what)
+    sizes = sizes_of(model, smallest)
+    for size in sizes:
+        try:
+            return _run(model, places, what, size)
+        except ConfigError:
+            raise
+        except Exception as error:
+            reason, last = (str(error) or type(error).__name__).splitlines()[0], error
+    raise ConfigError(f'{what}: {type(model).__name__} does not run on images of '
+                      f'{", ".join(map(str, sizes))} pixels: {reason}') from last
+
+
+def _run(model: nn.Module, places: List[str], what: str, size: int) -> Outputs:
+    outputs = Outputs({place: [] for place in places})
+    outputs.size = size
+    recorded = []  # (place, tensor, its version then)
     overwriting = set()  # modules with inplace=True that receive one of them
     with ExitStack() as hooks, untouched(model):
 
@@ -101,47 +135,42 @@ def dry_run(model: nn.Module, places: Iterable[str], what: str) -> Dict[str, lis
 
             def hook(_, __, output):
                 outputs[place].append(output)
-                for tensor in tensors_of(output):
-                    stored[tensor.untyped_storage().data_ptr()] = (place, tensor._version, tensor)
+                recorded.extend((place, tensor, tensor._version) for tensor in tensors_of(output))
 
             return hook
 
         def watch(module, inputs):
-            for tensor in tensors_of(inputs):
-                if tensor.untyped_storage().data_ptr() in stored:
-                    overwriting.add(module)
+            storages = {tensor.untyped_storage().data_ptr() for _, tensor, _ in recorded}
+            if any(tensor.untyped_storage().data_ptr() in storages
+                   for tensor in tensors_of(inputs)):
+                overwriting.add(module)
 
-        for place in outputs:
-            module = get_module(model, place, what)
-            handle = module.register_forward_hook(record(place))
+        for place in places:
+            handle = get_module(model, place, what).register_forward_hook(record(place))
             hooks.callback(handle.remove)
         for module in model.modules():
             if getattr(module, 'inplace', False) is True:
                 hooks.callback(module.register_forward_pre_hook(watch).remove)
 
-        inputs, samples = tiny_batch(model)
-        try:
-            if hasattr(model, 'extract_feat'):
-                model.extract_feat(inputs)
-            if not all(outputs.values()):
-                for records in outputs.values():
-                    records.clear()
-                stored.clear()
-                model(inputs, samples, mode='tensor')
-        except Exception as error:
-            raise ConfigError(f'{what}: {type(model).__name__} does not run on an input of '
-                              f'{list(inputs.shape)} {inputs.dtype}: {error}') from error
+        inputs, samples = tiny_batch(model, size)
+        if hasattr(model, 'extract_feat'):
+            model.extract_feat(inputs)
+        if not all(outputs.values()):
+            for records in outputs.values():
+                records.clear()
+            recorded.clear()
+            model(inputs, samples, mode='tensor')
 
     for place, records in outputs.items():
         if not records:
             raise ConfigError(f'{what}: the module {place!r} exists but never runs when '
                               f'{type(model).__name__} is called; name one that does, such as one '
                               'of its children')
-    changed = [place for place, version, tensor in stored.values() if tensor._version != version]
+    changed = [place for place, tensor, version in recorded if tensor._version != version]
     for module in overwriting:
         module.inplace = False
     if changed and overwriting:
-        return dry_run(model, outputs, what)  # is it the last one that overwrites?
+        return _run(model, places, what, size)  # is it the last one that overwrites?
     if changed:
         raise ConfigError(f'{what}: {type(model).__name__} overwrites the output of {changed[0]!r} '
                           'after it is computed (as in `out += identity`); name the module that '

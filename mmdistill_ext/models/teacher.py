@@ -1,4 +1,5 @@
 """Getting a teacher ready: strict loading, and what makes its forward cheap."""
+import re
 from typing import Callable, Dict, Optional, Union
 
 import torch
@@ -14,6 +15,8 @@ from .dry_run import tensors_of
 
 DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 SHOWN = 8  # keys named in a message, of each kind
+# What PyTorch says of a tensor of another shape.
+MISSHAPEN = re.compile(r'size mismatch for (\S+): .*?\[([\d, ]*)\].*\[([\d, ]*)\]\)\.')
 
 
 def read_state_dict(path: str) -> Dict[str, Tensor]:
@@ -46,16 +49,22 @@ def read_state_dict(path: str) -> Dict[str, Tensor]:
 def load_strictly(teacher: nn.Module, path: str) -> None:
     """Load a checkpoint; missing, unexpected and misshapen keys are an error that lists them."""
     weights = read_state_dict(path)
-    own = teacher.state_dict()
-    misshapen = [f'{key} (checkpoint {list(value.shape)}, teacher {list(own[key].shape)})'
-                 for key, value in weights.items()
-                 if key in own and value.shape != own[key].shape]
-    fitting = {key: value for key, value in weights.items()
-               if key not in own or value.shape == own[key].shape}
-    # The models' own hooks run here: they rename the keys of older releases.
-    missing, unexpected = teacher.load_state_dict(fitting, strict=False)
-    missing = [key for key in missing  # files of before PyTorch 0.4.1 do not count batches
-               if key not in weights and not key.endswith('num_batches_tracked')]
+    versions = getattr(weights, '_metadata', {})
+    missing, unexpected, misshapen = [], [], []
+
+    # As mmengine does it, but every module sees all keys: the models' own hooks, which run here,
+    # rename the keys of older releases and resize position embeddings.
+    def load(module, prefix=''):
+        module._load_from_state_dict(weights, prefix, versions.get(prefix[:-1], {}), True,
+                                     missing, unexpected, misshapen)
+        for name, child in module.named_children():
+            load(child, f'{prefix}{name}.')
+
+    load(teacher)
+    # Files of before PyTorch 0.4.1 do not count batches.
+    missing = [key for key in missing if not key.endswith('num_batches_tracked')]
+    unexpected = [key for key in dict.fromkeys(unexpected) if key in weights]  # not renamed since
+    misshapen = [MISSHAPEN.sub(r'\1 (checkpoint [\2], teacher [\3])', text) for text in misshapen]
     wrong = [f'{len(keys)} {kind}: {", ".join(keys[:SHOWN])}{", ..." if keys[SHOWN:] else ""}'
              for kind, keys in (('missing', missing), ('unexpected', unexpected),
                                 ('misshapen', misshapen)) if keys]
@@ -94,6 +103,12 @@ def build_teacher(teacher: Union[BaseModel, dict], checkpoint: Optional[str],
     if not random_teacher:
         teacher.is_init = True  # or the runner's init_weights would overwrite what is loaded
     return teacher
+
+
+def awaits_weights(teacher: BaseModel) -> bool:
+    """Whether ``init_weights`` will load a checkpoint into a part of the teacher."""
+    return not teacher.is_init and any('Pretrained' in str(getattr(module, 'init_cfg', None))
+                                       for module in teacher.modules())
 
 
 def fuse(teacher: nn.Module, read: Callable[[], Dict[str, list]]) -> None:

@@ -1,8 +1,10 @@
 """A frozen teacher that costs no more than it must."""
+import copy
 from contextlib import nullcontext
 from typing import Dict, List, Optional, Sequence, Union
 
 import torch
+from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement
 from mmrazor.models.algorithms import SingleTeacherDistill
@@ -11,13 +13,14 @@ from mmrazor.models.utils import add_prefix
 from mmrazor.registry import MODELS
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._pytree import tree_map
 
 from ...errors import ConfigError
 from ..distillers import LinkDistiller
 from ..dry_run import dry_run, recorded_places
 from ..early_stop import EarlyStop, teacher_reads
 from ..inherit import Inheritance
-from ..teacher import DTYPES, build_teacher, channels_last, fuse, in_format
+from ..teacher import DTYPES, awaits_weights, build_teacher, channels_last, fuse, in_format
 from ..teacher_preprocessor import preprocessor_for
 
 
@@ -38,7 +41,7 @@ class LeanTeacherDistill(SingleTeacherDistill):
             them normalise by the batch. Defaults to True.
         teacher_fuse_bn (bool, optional): Fold the teacher's BatchNorm into its convolutions, which
             changes rounding and nothing else. Defaults to None: wherever the teacher is frozen
-            and not saved.
+            and not saved, and what is read stays the same.
         teacher_channels_last (bool, optional): Run the teacher in the channels_last memory format.
             Defaults to None: wherever its operators can (mmcv's deformable ones cannot).
         teacher_dtype (str, optional): 'bf16' or 'fp16' to run the teacher in that precision.
@@ -74,11 +77,9 @@ class LeanTeacherDistill(SingleTeacherDistill):
         BaseAlgorithm.__init__(self, module_inplace=module_inplace, **kwargs)
         if teacher_dtype is not None and teacher_dtype not in DTYPES:
             raise ConfigError(f"teacher_dtype is None, 'bf16' or 'fp16', found {teacher_dtype!r}")
-        can_fuse = teacher_norm_eval and not teacher_trainable and not save_teacher
-        if teacher_fuse_bn and not can_fuse:
-            raise ConfigError('teacher_fuse_bn=True needs teacher_norm_eval=True, '
-                              'teacher_trainable=False and save_teacher=False')
-        teacher_fuse_bn = can_fuse if teacher_fuse_bn is None else teacher_fuse_bn
+        if teacher_dtype and teacher_trainable:
+            raise ConfigError(f'teacher_dtype={teacher_dtype!r} is for a frozen teacher, and '
+                              "teacher_trainable=True; train both with mmengine's AmpOptimWrapper")
         self.teacher_trainable = teacher_trainable
         self.teacher_norm_eval = teacher_norm_eval
         self.teacher_dtype = teacher_dtype
@@ -93,6 +94,11 @@ class LeanTeacherDistill(SingleTeacherDistill):
                               'TeacherFreeDistill for a student that teaches itself')
         if not teacher_module_inplace:
             self.set_module_inplace_false(self.teacher, 'self.teacher')
+        can_fuse = teacher_norm_eval and not self.save_teacher and not awaits_weights(self.teacher)
+        if teacher_fuse_bn and not can_fuse:
+            raise ConfigError('teacher_fuse_bn=True needs teacher_norm_eval=True, '
+                              'teacher_trainable=False, save_teacher=False, and the weights of '
+                              'teacher_ckpt, not those of an init_cfg, which are loaded later')
         self.inheritance = Inheritance(inherit, self.student, self.teacher)
         self.data_preprocessor = preprocessor_for(
             self.data_preprocessor, getattr(self.teacher, 'data_preprocessor', None))
@@ -101,9 +107,10 @@ class LeanTeacherDistill(SingleTeacherDistill):
         if not teacher_trainable:
             self.teacher.eval()
         self.distiller.prepare_from_student(self.student)
-        if teacher_fuse_bn:
-            fuse(self.teacher, lambda: self.dry_run('teacher'))
-        self.teacher.requires_grad_(teacher_trainable)
+        if can_fuse and teacher_fuse_bn is not False:
+            self._fuse_teacher(asked=bool(teacher_fuse_bn))
+        if not teacher_trainable:
+            self.teacher.requires_grad_(False)
         self.teacher_channels_last = channels_last(self.teacher, teacher_channels_last)
         if teacher_dtype:
             self.teacher.to(DTYPES[teacher_dtype])
@@ -113,6 +120,16 @@ class LeanTeacherDistill(SingleTeacherDistill):
         self._stop = self._stop_teacher_early()
         self._register_state_dict_hook(_without_teacher)
         self._register_load_state_dict_pre_hook(_own_teacher, with_module=True)
+
+    def _fuse_teacher(self, asked: bool) -> None:
+        plain = copy.deepcopy(self.teacher)
+        try:
+            fuse(self.teacher, lambda: self.dry_run('teacher'))
+        except ConfigError as error:
+            if asked:
+                raise
+            print_log(f'the teacher is not fused: {error}', logger='current')
+            self.teacher = plain
 
     def dry_run(self, side: str) -> Dict[str, list]:
         """What 'student' or 'teacher' gives at every place that is read, on a tiny input."""
@@ -170,7 +187,7 @@ class LeanTeacherDistill(SingleTeacherDistill):
             losses.update(add_prefix(student_losses, 'student'))
         if not self.distillation_stopped:
             losses.update(add_prefix(self.distiller.compute_distill_losses(), 'distill'))
-            self._forget()
+        self._forget()
         return losses
 
     def run_teacher(self, inputs: Tensor, data_samples: Optional[list]) -> LossResults:
@@ -184,14 +201,31 @@ class LeanTeacherDistill(SingleTeacherDistill):
             inputs = in_format(inputs, self.teacher, self.teacher_channels_last)
             with torch.no_grad(), no_amp, self._stop:
                 self.teacher(inputs, data_samples, mode='loss')
+        self._hand_over()
         return dict()
 
     def run_student(self, inputs: Tensor, data_samples: Optional[list]) -> LossResults:
         """Fill the student's recorders and return its own losses."""
         self.distiller.set_deliveries_override(True)
-        with self.distiller.student_recorders, self.distiller.deliveries, \
+        sent = not self.distillation_stopped or self.teacher_trainable  # has the teacher run?
+        with self.distiller.student_recorders, \
+                self.distiller.deliveries if sent else nullcontext(), \
                 torch.set_grad_enabled(self.student_trainable and torch.is_grad_enabled()):
             return self.student(inputs, data_samples, mode='loss')
+
+    def _hand_over(self) -> None:
+        """MMRazor's losses and connectors want contiguous tensors of the student's precision."""
+        for mapping in self.distiller.loss_forward_mappings.values():
+            for record in mapping.values():
+                if not record.get('from_student', True):
+                    recorder = self.distiller.teacher_recorders.get_recorder(record['recorder'])
+                    recorder.data_buffer[:] = tree_map(self._plain, recorder.data_buffer)
+
+    def _plain(self, value):
+        if not isinstance(value, Tensor):
+            return value
+        widen = self.teacher_dtype and value.is_floating_point()
+        return (value.float() if widen else value).contiguous()
 
     def _forget(self) -> None:
         """Recorded features would else live on until the next step."""
@@ -201,12 +235,11 @@ class LeanTeacherDistill(SingleTeacherDistill):
 
     def train(self, mode: bool = True):
         """The student follows ``mode``; a frozen teacher only with its norm layers, if asked."""
-        BaseAlgorithm.train(self, mode)
-        if not self.teacher_trainable:
-            self.teacher.eval()
+        BaseAlgorithm.train(self, mode)  # with what a network has to say of it (norm_eval=True)
         for module in self.teacher.modules():
-            if isinstance(module, _BatchNorm):
-                module.train(mode and not self.teacher_norm_eval)
+            asked = not self.teacher_norm_eval if isinstance(module, _BatchNorm) \
+                else self.teacher_trainable
+            module.training &= asked
         return self
 
 
@@ -223,5 +256,6 @@ def _without_teacher(module: LeanTeacherDistill, state_dict: dict, prefix: str, 
 
 def _own_teacher(module: LeanTeacherDistill, state_dict: dict, prefix: str, *_) -> None:
     """What a checkpoint lacks of the teacher is not missing: it came from ``teacher_ckpt``."""
+    _without_teacher(module, state_dict, prefix, None)  # MMRazor's checkpoints hold it, unfused
     for key, value in module.teacher.state_dict().items():
         state_dict.setdefault(f'{prefix}teacher.{key}', value)

@@ -33,6 +33,7 @@ class TeacherFreeDistill(SelfDistill):
              data_samples: Optional[List[BaseDataElement]] = None) -> LossResults:
         """The student's own losses and the distiller's."""
         losses = super().loss(batch_inputs, data_samples)
-        for recorder in self.distiller.student_recorders.recorders.values():
-            recorder.reset_data_buffer()  # or features would live on until the next step
+        for recorders in (self.distiller.teacher_recorders, self.distiller.student_recorders):
+            for recorder in recorders.recorders.values():
+                recorder.reset_data_buffer()  # or features would live on until the next step
         return losses

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...errors import ConfigError
-from ..dry_run import dry_run, get_module, recorded_places, untouched
+from ..dry_run import Outputs, dry_run, get_module, recorded_places, tensors_of, untouched
 from .link_levels import (
     Feature,
     attempt,
@@ -68,24 +68,27 @@ class LinkDistiller(ConfigurableDistiller):
 
     def prepare_from_student(self, model: nn.Module) -> None:
         """Run the student once, then attach the recorders."""
-        outputs = self.dry_run(model, 'student')
-        self._features = {link.name: features_of(link.student, outputs) for link in self.links}
+        self._student = model, self.dry_run(model, 'student')
         super().prepare_from_student(model)
 
     def prepare_from_teacher(self, model: nn.Module) -> None:
         """Run the teacher once, build the connectors, then attach the recorders."""
-        outputs = self.dry_run(model, 'teacher')
+        student, own = self._student
+        theirs = self.dry_run(model, 'teacher', own.size)
+        if theirs.size > own.size:  # in training both see images of one size
+            own = self.dry_run(student, 'student', theirs.size)
         for link in self.links:
-            self._expand(link, self._features[link.name], features_of(link.teacher, outputs))
-        del self._features
+            self._expand(link, features_of(link.student, own), features_of(link.teacher, theirs))
+        del self._student
         super().prepare_from_teacher(model)
 
-    def dry_run(self, model: nn.Module, side: str) -> Dict[str, list]:
+    def dry_run(self, model: nn.Module, side: str, smallest: int = Outputs.size) -> Outputs:
         """What a model gives at every place that is read from it, on a tiny input.
 
         Args:
             model (nn.Module): The student or the teacher.
             side (str): 'student' or 'teacher'.
+            smallest (int): The smallest size of the input.
         """
         places = {}
         for link in self.links:
@@ -95,7 +98,7 @@ class LinkDistiller(ConfigurableDistiller):
         for place in recorded_places(getattr(self, f'{side}_recorders')):
             places.setdefault(place, 'recorders')
         readers = ', '.join(dict.fromkeys(places.values()))
-        return dry_run(model, places, f'{side} of {readers}') if places else {}
+        return dry_run(model, places, f'{side} of {readers}', smallest) if places else Outputs()
 
     def _expand(self, link: Link, student: List[Feature], teacher: List[Feature]) -> None:
         """Build a connector for each level and compute the loss once on what the dry run gave."""
@@ -131,17 +134,21 @@ class LinkDistiller(ConfigurableDistiller):
             student = self.connectors[level['connector']](student)
         if student.dtype == torch.float32:
             teacher = teacher.float()  # a teacher in half precision of its own
-        return self.distill_losses[link.name](student, teacher)
+        # A teacher in channels_last: some of MMRazor's losses take a view of it.
+        return self.distill_losses[link.name](student, teacher.contiguous())
 
     def level_losses(self, link: Link) -> List[Tensor]:
         """The loss of each level of a link, from what the recorders hold."""
-        features = [self.get_record(from_student=True, **level['student'])
-                    for level in link.levels]
+        features = [self._feature(True, **level['student']) for level in link.levels]
         if not link.teacher:
             return [self.distill_losses[link.name](features)]
-        targets = [self.get_record(from_student=False, **level['teacher'])
-                   for level in link.levels]
+        targets = [self._feature(False, **level['teacher']) for level in link.levels]
         return [self.level_loss(link, *level) for level in zip(link.levels, features, targets)]
+
+    def _feature(self, from_student: bool, recorder: str, record_idx: int,
+                 data_idx: int = 0) -> Tensor:
+        """One tensor of a record, which may be a tensor, a tuple, tuples in a tuple, or a dict."""
+        return tensors_of(self.get_record(recorder, from_student, record_idx))[data_idx]
 
     def compute_distill_losses(self) -> LossResults:
         """The losses of MMRazor's mappings, then one for each link (summed over its levels)."""

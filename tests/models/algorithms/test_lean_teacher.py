@@ -1,12 +1,17 @@
 """The lean teacher: as far as it must run, loaded strictly, never changed, never saved."""
 import copy
+from functools import partial
 
 import pytest
 import torch
+from mmengine.model import ExponentialMovingAverage
 from mmengine.optim import OptimWrapper
+from mmengine.runner import load_checkpoint, save_checkpoint
+from mmengine.runner.checkpoint import get_state_dict, load_state_dict
 from mmengine.structures import PixelData
 
 from mmdistill_ext.errors import ConfigError
+from mmdistill_ext.models.teacher import load_strictly
 from tests.small import batch, build, model_config
 
 TASKS = ['cls', 'seg', 'det']
@@ -101,22 +106,83 @@ def test_train_leaves_the_teacher_in_evaluation_mode_unless_asked():
     assert not any(m.training for m in model.teacher.modules())
     assert all(m.training for m in model.student.modules())
     asked = algorithm('seg', teacher_norm_eval=False)
+    assert all(m.training for m in asked.teacher.modules() if type(m).__name__ == 'BatchNorm2d')
     training = {type(m).__name__ for m in asked.teacher.modules() if m.training}
     assert training == {'BatchNorm2d'}
     assert not any(m.training for m in asked.eval().modules())
 
 
-def test_losses_equal_mmrazors_own_algorithm():
-    model = algorithm('cls', **EXACT)
-    stock_config = config('cls', type='SingleTeacherDistill')
+def stock_of(model, type_, task, **fields):
+    stock_config = config(task, type=type_, **fields)
     del stock_config['random_teacher']
     stock = build(stock_config)
     stock.train()
     stock.load_state_dict({**model.state_dict(), **{
         f'teacher.{k}': v for k, v in model.teacher.state_dict().items()}})
-    ours, theirs = losses_of(model, 'cls'), losses_of(stock, 'cls')
+    return stock
+
+
+@pytest.mark.parametrize('type_, task, fields', [
+    ('SingleTeacherDistill', 'cls', {}),
+    ('FpnTeacherDistill', 'det', {}),
+    ('SingleTeacherDistill', 'cls', dict(calculate_student_loss=False)),
+    ('SingleTeacherDistill', 'cls', dict(calculate_student_loss=False, student_trainable=False)),
+    ('SingleTeacherDistill', 'seg', dict(teacher_trainable=True)),
+    ('SingleTeacherDistill', 'seg', dict(teacher_trainable=True, teacher_norm_eval=False))])
+def test_losses_equal_mmrazors_own_algorithm(type_, task, fields):
+    model = algorithm(task, **EXACT, **fields)
+    stock = stock_of(model, type_, task, **fields)
+    ours, theirs = losses_of(model, task), losses_of(stock, task)
     assert ours.keys() == theirs.keys()
-    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    for key, value in ours.items():
+        value, other = ((v if isinstance(v, list) else [v]) for v in (value, theirs[key]))
+        assert all(torch.equal(a, b) for a, b in zip(value, other)), key
+
+
+@pytest.mark.parametrize('trainable', [True, False])
+def test_what_a_teacher_freezes_of_itself_stays_frozen(trainable):
+    teacher = model_config('det', 16)
+    teacher['backbone'].update(frozen_stages=1, norm_eval=True,
+                               norm_cfg=dict(type='BN', requires_grad=False))
+    fields = dict(teacher=teacher, teacher_trainable=trainable, teacher_norm_eval=False)
+    model = algorithm('det', **EXACT, **fields)
+    norms = [m for m in model.teacher.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert norms and not any(m.training or m.weight.requires_grad for m in norms)
+    assert not model.teacher.backbone.layer1[0].conv1.weight.requires_grad
+    assert model.teacher.neck.fpn_convs[0].conv.weight.requires_grad == trainable
+
+
+def test_a_stopped_distillation_keeps_no_features_and_waits_for_no_delivery():
+    fc = dict(fc=dict(type='ModuleOutputs', source='head.fc'))
+    delivery = dict(type='MethodOutputs', max_keep_data=1,
+                    method_path='mmpretrain.models.necks.GlobalAveragePooling.forward')
+    model = algorithm('cls', teacher_width=8, distiller=dict(
+        type='ConfigurableDistiller', teacher_recorders=fc, student_recorders=fc,
+        distill_deliveries=dict(pooled=delivery),
+        distill_losses=dict(loss_kl=dict(type='KLDivergence')),
+        loss_forward_mappings=dict(loss_kl=dict(
+            preds_S=dict(recorder='fc', from_student=True),
+            preds_T=dict(recorder='fc', from_student=False)))))
+    assert {'student.loss', 'distill.loss_kl'} == losses_of(model, 'cls').keys()
+    model.distillation_stopped = True  # as MMRazor's StopDistillHook does
+    assert ['student.loss'] == list(losses_of(model, 'cls'))
+    assert not model.distiller.student_recorders.get_recorder('fc').data_buffer
+
+
+def test_an_error_of_the_teachers_own_comes_out_and_leaves_nothing_active():
+    model = algorithm('cls')
+
+    def fail(*_):
+        raise KeyError('mine')
+
+    hook = model.teacher.backbone.layer3.register_forward_hook(fail)
+    with pytest.raises(KeyError, match='mine'):
+        losses_of(model, 'cls')
+    hook.remove()
+    assert not model._stop.active
+    model.teacher(torch.zeros(1, 3, 32, 32))  # runs to its end, and nothing is recorded
+    assert not any(r.recording for r in model.distiller.teacher_recorders.recorders.values())
+    assert 'distill.loss_feat' in losses_of(model, 'cls')
 
 
 # Checkpoints
@@ -205,6 +271,70 @@ def test_a_field_brings_the_teacher_back_into_the_checkpoints():
     assert 'teacher.backbone.conv1.weight' in state
 
 
+def test_a_teacher_in_a_checkpoint_does_not_replace_the_one_of_teacher_ckpt(tmp_path):
+    """As in MMRazor's checkpoints; its weights are not fused, ours are."""
+    source = build(model_config('cls', 16))
+    for module in source.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_var.fill_(4.)
+    fields = dict(random_teacher=False, teacher_ckpt=save(tmp_path, source.state_dict()))
+    model = algorithm('cls', **fields)
+    teacher = copy.deepcopy(model.teacher.state_dict())
+    model.load_state_dict(algorithm('cls', save_teacher=True, **fields).state_dict())
+    assert all(torch.equal(v, teacher[k]) for k, v in model.teacher.state_dict().items())
+
+
+def test_checkpoints_of_mmengine_and_of_the_moving_average_hold_no_teacher_and_load(tmp_path):
+    model = algorithm('cls')
+    average = ExponentialMovingAverage(model, momentum=.5, update_buffers=True)
+    step(model, 'cls')
+    average.update_parameters(model)
+    path = str(tmp_path / 'last.pth')
+    save_checkpoint(dict(state_dict=get_state_dict(model),
+                         ema_state_dict=get_state_dict(average)), path)
+    checkpoint = load_checkpoint(algorithm('cls'), path, strict=True)
+    ema = checkpoint['ema_state_dict']
+    assert not any('teacher' in key for key in [*checkpoint['state_dict'], *ema])
+    load_state_dict(ExponentialMovingAverage(algorithm('cls')), ema, strict=True)
+
+
+def test_a_copy_and_a_model_read_from_disk_record_into_buffers_of_their_own(tmp_path):
+    model = algorithm('cls')
+    path = str(tmp_path / 'model.pth')
+    torch.save(model, path)
+    expected = losses_of(model, 'cls')['distill.loss_feat']
+    for other in (copy.deepcopy(model), torch.load(path, weights_only=False)):
+        names = modules_run(other.teacher, partial(losses_of, other, 'cls'))
+        assert 'backbone.layer4' in names and 'neck' not in names
+        assert not modules_run(model.teacher, partial(losses_of, other, 'cls'))
+        assert torch.equal(losses_of(other, 'cls')['distill.loss_feat'], expected)
+        assert not other._stop.active and other._stop.reads[0][0] is \
+            next(iter(other.distiller.teacher_recorders.recorders.values()))
+
+
+def test_keys_of_older_releases_are_understood(tmp_path):
+    """DCN's offsets as mmdet 1 named them; a position embedding of another image size."""
+    config = model_config('det', 16)
+    config['backbone'].update(dcn=dict(type='DCN', deform_groups=1), depth=50,
+                              stage_with_dcn=(False, False, False, True))
+    config['neck']['in_channels'] = [64, 128, 256, 512]
+    source = build(config).state_dict()
+    old = {key.replace('conv2.conv_offset', 'conv2_offset'): v for key, v in source.items()}
+    assert old.keys() != source.keys()
+    teacher = build(config)
+    load_strictly(teacher, save(tmp_path, old))
+    assert all(torch.equal(v, source[k]) for k, v in teacher.state_dict().items())
+    vit = dict(_scope_='mmpretrain', type='ImageClassifier', backbone=dict(
+        type='VisionTransformer', img_size=64, arch=dict(
+            embed_dims=16, num_layers=1, num_heads=2, feedforward_channels=16)))
+    path = save(tmp_path, build(vit).state_dict())
+    vit['backbone']['img_size'] = 96
+    load_strictly(build(vit), path)
+    vit['backbone']['arch']['embed_dims'] = 32
+    with pytest.raises(ConfigError, match=r'cls_token \(checkpoint \[1, 1, 16\], teacher \['):
+        load_strictly(build(vit), path)
+
+
 # What makes a teacher cheap
 
 @pytest.mark.parametrize('task', TASKS)
@@ -241,6 +371,29 @@ def test_a_precision_that_does_not_exist_and_fusing_what_moves_are_refused():
     assert "'int4'" in refused(teacher_dtype='int4')
     assert 'teacher_norm_eval' in refused(teacher_fuse_bn=True, teacher_norm_eval=False)
     assert 'teacher_norm_eval' in refused(teacher_fuse_bn=True, teacher_trainable=True)
+    assert 'teacher_trainable' in refused(teacher_dtype='bf16', teacher_trainable=True)
+
+
+@pytest.mark.parametrize('dtype', [None, 'bf16', 'fp16'])
+@pytest.mark.parametrize('amp', [True, False])
+def test_mmrazors_connectors_and_losses_take_what_a_teacher_in_any_precision_says(dtype, amp):
+    records = {name: dict(type='ModuleOutputs', source=source) for name, source in (
+        ('fc', 'head.fc'), ('feat', 'backbone.layer4'))}
+    model = algorithm('cls', teacher_width=8, teacher_dtype=dtype, distiller=dict(
+        type='ConfigurableDistiller', student_recorders=records, teacher_recorders=records,
+        connectors=dict(conv=dict(type='ConvModuleConnector', in_channel=64, out_channel=64)),
+        distill_losses=dict(loss_kl=dict(type='KLDivergence'), loss_l2=dict(type='L2Loss')),
+        loss_forward_mappings=dict(
+            loss_kl=dict(preds_S=dict(recorder='fc', from_student=True),
+                         preds_T=dict(recorder='fc', from_student=False)),
+            loss_l2=dict(s_feature=dict(recorder='feat', from_student=True),
+                         t_feature=dict(recorder='feat', from_student=False,
+                                        connector='conv')))))
+    with torch.autocast('cpu', torch.bfloat16, enabled=amp):
+        losses = losses_of(model, 'cls')
+    total = model.parse_losses(losses)[0]
+    total.backward()
+    assert torch.isfinite(total)
 
 
 def test_fusing_that_would_change_what_is_read_is_refused():
@@ -252,8 +405,27 @@ def test_fusing_that_would_change_what_is_read_is_refused():
     for module in teacher.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_var.fill_(4.)
+    plain = build(config('cls', link, teacher=copy.deepcopy(teacher), random_teacher=False))
+    for key, value in teacher.state_dict().items():  # left as it is where it was not asked for
+        assert torch.equal(plain.teacher.state_dict()[key], value)
+    assert torch.isfinite(losses_of(plain.train(), 'cls')['distill.loss_feat'])
     with pytest.raises(ConfigError, match='backbone.layer2.0.conv1'):
-        build(config('cls', link, teacher=teacher, random_teacher=False))
+        build(config('cls', link, teacher=teacher, random_teacher=False, teacher_fuse_bn=True))
+
+
+def test_a_teacher_whose_init_cfg_is_loaded_later_is_not_fused_before(tmp_path):
+    teacher = model_config('cls', 16)
+    source = build(teacher)
+    for module in source.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_var.fill_(4.)
+    path = save(tmp_path, source.backbone.state_dict())
+    teacher['backbone']['init_cfg'] = dict(type='Pretrained', checkpoint=path)
+    model = algorithm('cls', teacher=teacher)
+    model.init_weights()
+    for key, value in model.teacher.backbone.state_dict().items():
+        assert torch.equal(value, source.backbone.state_dict()[key]), key
+    assert 'init_cfg' in refused(teacher=teacher, teacher_fuse_bn=True)
 
 
 # A teacher with a normalisation of its own

@@ -212,3 +212,104 @@ def test_only_the_layer_that_would_overwrite_a_feature_loses_its_inplace():
         changed = [name for name, module in network.named_modules()
                    if getattr(module, 'inplace', True) is False]
         assert changed == ['backbone.layer1.0.relu']
+
+
+def test_an_output_that_a_module_read_as_well_writes_into_is_refused():
+    """The block's output is bn2's, after `out += identity` and an in-place ReLU."""
+    places = ['backbone.layer1.0.bn2', 'backbone.layer1.0']
+    message = error_of('cls', loss_feat=dict(
+        student=places, teacher='backbone.layer1', loss='FeatureL2Loss'))
+    assert 'student of loss_feat' in message and 'overwrites' in message
+
+
+def vit(**fields):
+    config = dict(model_config('cls'), backbone=dict(
+        type='VisionTransformer', out_type='featmap', patch_size=16, img_size=64, arch=dict(
+            embed_dims=16, num_layers=1, num_heads=2, feedforward_channels=16)))
+    config['head']['in_channels'] = 16
+    config['backbone'].update(fields)
+    return config
+
+
+def test_both_run_on_images_of_one_size_whatever_either_was_built_for():
+    link = dict(student='backbone.layer3', teacher='backbone', connector='MLPConnector',
+                loss='FeatureL2Loss')
+    swin = vit()
+    swin['backbone'] = dict(type='SwinTransformer', out_indices=(2, ), arch=dict(
+        embed_dims=4, depths=[1, 1, 1, 1], num_heads=[1, 1, 1, 1]))
+    for teacher in (vit(), swin):  # Swin's last window needs 224 pixels; the student runs on any
+        model = build(dict(
+            type='LeanTeacherDistill', random_teacher=True, architecture=model_config('cls'),
+            teacher=teacher, distiller=dict(type='LinkDistiller', links=dict(loss_feat=link))))
+        assert len(model.distiller.links[0].levels) == 1
+
+
+@pytest.mark.parametrize('loss', [
+    dict(type='L2Loss'), dict(type='ATLoss', loss_weight=1.), dict(type='ChannelWiseDivergence'),
+    dict(type='PKDLoss')])
+def test_mmrazors_losses_take_a_channels_last_teacher(loss):
+    place = 'backbone.layer4'
+    model = algorithm('cls', teacher_width=8, loss_feat=dict(
+        student=place, teacher=place, loss=loss))
+    assert model.teacher_channels_last
+    assert torch.isfinite(losses_of(model, 'cls')['distill.loss_feat'])
+
+
+def test_a_network_of_grey_images():
+    student = model_config('cls')
+    student['backbone']['in_channels'] = 1
+    student['data_preprocessor'] = dict(type='ClsDataPreprocessor', mean=[1.], std=[1.])
+    model = build(dict(
+        type='TeacherFreeDistill', architecture=student, distiller=dict(
+            type='LinkDistiller', links=dict(loss_intra=dict(
+                student=['backbone.layer3'], loss=dict(type='TfFDIntraLoss', loss_weight=1.))))))
+    images = [image[:1] for image in batch('cls')['inputs']]
+    data = model.data_preprocessor(dict(batch('cls'), inputs=images), True)
+    assert 'distill.loss_intra' in model.train()(**data, mode='loss')
+
+
+@pytest.mark.parametrize('form', [
+    lambda x: [x, (x + 1, [x + 2])], lambda x: dict(a=x, b=[x + 1, x + 2])])
+def test_levels_of_outputs_inside_outputs(form):
+    """As an RPN gives them: (scores of each level, boxes of each level); or a dict."""
+    networks = [build(model_config('cls', 8)) for _ in range(2)]
+    for network in networks:
+        network.backbone.layer4.register_forward_hook(lambda _, __, x: form(x))
+        network.backbone.out_indices = (2, )
+    model = build(dict(
+        type='LeanTeacherDistill', architecture=networks[0], teacher=networks[1],
+        teacher_fuse_bn=False, distiller=dict(type='LinkDistiller', links=dict(
+            loss_feat=dict(student='backbone.layer4', teacher='backbone.layer4',
+                           loss='FeatureL2Loss')))))
+    link = model.distiller.links[0]
+    features = []
+    for side in ('student', 'teacher'):
+        tensor = torch.randn(2, 8, 3, 3)
+        features.append(tensor)
+        getattr(model.distiller, f'{side}_recorders').get_recorder(
+            'link backbone.layer4').data_buffer.append(form(tensor))
+    losses = model.distiller.level_losses(link)
+    assert len(losses) == 3
+    expected = (features[0] - features[1]).square().sum() / 2
+    for loss in losses:
+        torch.testing.assert_close(loss, expected)
+
+
+def test_building_on_the_cpu_leaves_the_gpus_alone(monkeypatch):
+    def touched(*_):
+        raise AssertionError('a GPU was asked')
+
+    monkeypatch.setattr(torch.cuda, 'device_count', touched)
+    monkeypatch.setattr(torch.cuda, 'get_rng_state', touched)
+    algorithm('cls', loss_feat=mlp_link('cls'))
+
+
+def test_features_of_a_student_that_teaches_itself_do_not_outlive_the_step():
+    model = build(dict(
+        type='TeacherFreeDistill', architecture=model_config('cls'),
+        distiller=dict(type='LinkDistiller', links=dict(loss_self=dict(
+            student='backbone.layer3', teacher='backbone.layer4', connector='MLPConnector',
+            resize=True, loss='FeatureL2Loss')))))
+    assert 'distill.loss_self' in losses_of(model, 'cls')
+    for recorders in (model.distiller.student_recorders, model.distiller.teacher_recorders):
+        assert not any(r.data_buffer for r in recorders.recorders.values())
