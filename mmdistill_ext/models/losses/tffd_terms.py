@@ -1,5 +1,5 @@
 """The terms of Tf-FD, one layer or one pair of layers each: METHODS section 3."""
-from typing import Callable, Iterator, Optional, Sequence, Tuple
+from typing import Callable, Iterator, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -79,20 +79,14 @@ def pooled_to(feature: Tensor, sizes: Sequence[Tuple[int, int]]) -> Iterator[Ten
     Where windows fit into each other the next size is pooled from the last: averages of averages
     are the same and cheaper.
     """
-
-    def window(x: Tensor, size: Tuple[int, int]) -> Optional[Tuple[int, int]]:
-        (rows, row_rest), (columns, column_rest) = map(divmod, x.shape[2:], size)
-        return None if row_rest or column_rest else (rows, columns)
-
     source = feature  # pooled in whole windows so far
     for size in sizes:
-        if not window(source, size):
-            source = feature
-        if not window(source, size):
+        (rows, row_rest), (columns, column_rest) = map(divmod, source.shape[2:], size)
+        if row_rest or column_rest:
             yield F.adaptive_avg_pool2d(wide(feature), size)
             continue
-        if source.shape[2:] != size:
-            source = _WindowMean.apply(source, *window(source, size))
+        if rows > 1 or columns > 1:
+            source = _WindowMean.apply(source, rows, columns)
         yield source
 
 
