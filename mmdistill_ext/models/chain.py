@@ -67,7 +67,7 @@ class Step:
         return self.model.get_submodule(self.name) if self.model else None
 
     def __call__(self, x: Tensor) -> Tensor:
-        call = self.function or self.module
+        call: Any = self.function or self.module
         if self.form == 'tuple':
             return feature_of(call((x, ), **self.kwargs))
         if self.form == 'tokens':
@@ -77,7 +77,8 @@ class Step:
         return feature_of(call(x, **self.kwargs))
 
 
-def last_tensor(output: Any) -> Optional[Tensor]:
+def last_tensor(output: Any) -> Any:
+    """None where there is none."""
     return next(reversed(tensors_of(output)), None)
 
 
@@ -96,7 +97,8 @@ class Call(NamedTuple):
     results: list  # its output, how many calls had begun by then, the output's version then
 
     @property
-    def input(self) -> Optional[Tensor]:
+    def input(self) -> Any:
+        """The feature that it was given, None where that was none."""
         first = self.args[0] if self.args else None
         if isinstance(first, (tuple, list)) and first:
             first = first[-1]

@@ -1,6 +1,6 @@
 """The mixed paths of FCFD: which there are, and which an iteration runs."""
 import random
-from typing import List, NamedTuple, Optional, Sequence, Union
+from typing import Dict, List, NamedTuple, Optional, Sequence, Union
 
 from mmengine.dist import broadcast_object_list
 from mmengine.logging import MessageHub
@@ -58,15 +58,17 @@ class PathSampler:
         self.candidates: List[Path] = [
             Path(k, direction) for k in sorted(set(positions or allowed)) if k >= k_min
             for direction in DIRECTIONS if direction in directions]
-        self.num = len(self.candidates) if num == 'all' else num
-        if not isinstance(self.num, int) or not 0 <= self.num <= len(self.candidates):
+        count = len(self.candidates) if num == 'all' else num
+        if not isinstance(count, int) or not 0 <= count <= len(self.candidates):
             names = ', '.join(path.name for path in self.candidates) or 'none'
             raise ConfigError(f"paths: num is {num!r}; 0 to {len(self.candidates)} or 'all' would "
                               f'fit, for the paths are {names}')
 
-        if self.num == 0:
+        self.num = count
+        if count == 0:
             self.candidates = []
-        self._seed, self._calls = (None, None), 0
+        self._seeds: Dict[int, int] = {}  # a rank's own -> the first rank's
+        self._calls = 0
 
     @classmethod
     def from_config(cls, stages: int, config: dict) -> 'PathSampler':
@@ -102,8 +104,8 @@ class PathSampler:
         hub = MessageHub.get_current_instance()
         seed, iteration = hub.get_info('seed', 0), hub.get_info('iter', self._calls)
         self._calls += 1
-        if self._seed[0] != seed:  # ranks may have seeds of their own (diff_rank_seed)
+        if seed not in self._seeds:  # ranks may differ (diff_rank_seed)
             first = [seed]
             broadcast_object_list(first)
-            self._seed = seed, first[0]
-        return self.sample(self._seed[1], iteration)
+            self._seeds[seed] = first[0]
+        return self.sample(self._seeds[seed], iteration)

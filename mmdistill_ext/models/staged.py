@@ -1,7 +1,7 @@
 """Staged networks: a model that can be left and entered between its stages."""
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
-from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from mmcv.cnn import ConvModule
@@ -41,10 +41,10 @@ class Record:
 
     Args:
         features (list[Tensor]): ``features[k - 1]`` is the output of stage k.
-        logits (Tensor, optional): ``[N, classes]``.
+        logits (Tensor): ``[N, classes]``.
     """
 
-    def __init__(self, features: List[Optional[Tensor]], logits: Optional[Tensor] = None) -> None:
+    def __init__(self, features: List[Tensor], logits: Tensor) -> None:
         self.features, self.logits = features, logits
 
     @cached_property
@@ -120,7 +120,7 @@ class StagedNetwork:
         cuts = [place[name] for name in ends]
         if cuts != sorted(set(cuts)):
             raise ConfigError(f'{what}: name every stage once, shallow to deep, found {ends}; the '
-                              f'order is {sorted(set(ends), key=place.get)}')
+                              f'order is {sorted(set(ends), key=lambda name: place[name])}')
         if merge and len(cuts) > MOST:
             last = {chain.outputs[cut].shape[2:]: cut for cut in cuts}
             cuts = list(last.values())[-MOST:]
@@ -161,7 +161,8 @@ class StagedNetwork:
     @contextmanager
     def recording(self) -> Iterator[Record]:
         """Keeps the stages' outputs and the logits of the model's own forward in this context."""
-        record = Record([None] * len(self))
+        nothing: Any = None  # before the forward
+        record = Record([nothing] * len(self), nothing)
         with ExitStack() as hooks:
 
             def keep(step, index):

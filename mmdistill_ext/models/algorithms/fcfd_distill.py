@@ -89,9 +89,10 @@ class FCFDDistill(LeanTeacherDistill):
         self.loss_mse = MODELS.build(loss_mse)
         self.bridges = self.build_bridges()
         self.path_stats = PathStats({
-            path.name: (self.teacher, () if teacher_norm_eval else
-                        self.teacher_net.modules_after(path.k)) if path.direction == 's2t'
-            else (self.student, self.student_net.modules_after(path.k))
+            path.name: (self.student, list(self.student_net.modules_after(path.k)))
+            if path.direction == 't2s' else
+            (self.teacher, [] if teacher_norm_eval else
+             list(self.teacher_net.modules_after(path.k)))
             for path in self.sampler.candidates})
 
     def build_bridges(self) -> ModuleDict:
@@ -132,7 +133,7 @@ class FCFDDistill(LeanTeacherDistill):
         return losses
 
     def fcfd_losses(self, student: Record, teacher: Record,
-                    data_samples: List[BaseDataElement]) -> LossResults:
+                    data_samples: Optional[List[BaseDataElement]]) -> LossResults:
         """All terms but the task's.
 
         Args:
@@ -209,11 +210,12 @@ class FCFDDistill(LeanTeacherDistill):
 
 
 def compare(loss: nn.Module, student: Tensor, teacher: Tensor,
-            data_samples: List[BaseDataElement]) -> Tensor:
+            data_samples: Optional[List[BaseDataElement]]) -> Tensor:
     """A loss between logits, with the labels where it takes them."""
     student, teacher = (x.to(torch.promote_types(x.dtype, torch.float)) for x in (student, teacher))
     if 'gt_labels' not in signature(loss.forward).parameters:
         return loss(student, teacher)
+    assert data_samples is not None
     if 'gt_score' in data_samples[0]:
         raise ConfigError(f'{type(loss).__name__} needs one label an image, and batch augmentation '
                           '(train_cfg.augments of the student) mixes them; leave one out')

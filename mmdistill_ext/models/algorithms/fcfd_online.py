@@ -1,5 +1,5 @@
 """Online FCFD: both networks are trained from scratch and learn from each other."""
-from typing import List
+from typing import List, Optional
 
 from mmengine.structures import BaseDataElement
 from mmrazor.models.algorithms.base import LossResults
@@ -24,7 +24,7 @@ class FCFDOnline(FCFDDistill):
         self.loss_teacher_kd = MODELS.build(loss_teacher_kd)
 
     def fcfd_losses(self, student: Record, teacher: Record,
-                    data_samples: List[BaseDataElement]) -> LossResults:
+                    data_samples: Optional[List[BaseDataElement]]) -> LossResults:
         """Those of FCFD and the teacher's KL."""
         return dict(
             super().fcfd_losses(student, teacher, data_samples),

@@ -68,6 +68,7 @@ class FCFDSimKD(FCFDDistill):
         if k < len(self.student_net):
             return super().to_teacher(k, student)
         projected, self._projected = self._projected, None
+        assert projected is not None
         return projected
 
     def appearance_losses(self, bridged: Dict[int, Tensor], target: Record) -> LossResults:
