@@ -112,11 +112,13 @@ class LeanTeacherDistill(SingleTeacherDistill):
         if not teacher_trainable:
             self.teacher.requires_grad_(False)
         self.teacher_channels_last = channels_last(self.teacher, teacher_channels_last)
-        if teacher_dtype:
+        if teacher_dtype == 'bf16':  # now: mmcv's operators that lack it fail here
             self.teacher.to(DTYPES[teacher_dtype])
         self.distiller.prepare_from_teacher(self.teacher)
         if not isinstance(self.distiller, LinkDistiller):  # which has done it
             self.dry_run('student'), self.dry_run('teacher')
+        if teacher_dtype == 'fp16':  # only now: PyTorch 2.1 cannot run it on the CPU
+            self.teacher.to(DTYPES[teacher_dtype])
         self._stop = self._stop_teacher_early()
         self._register_state_dict_hook(_without_teacher)
         self._register_load_state_dict_pre_hook(_own_teacher, with_module=True)

@@ -374,7 +374,14 @@ def test_a_precision_that_does_not_exist_and_fusing_what_moves_are_refused():
     assert 'teacher_trainable' in refused(teacher_dtype='bf16', teacher_trainable=True)
 
 
-@pytest.mark.parametrize('dtype', [None, 'bf16', 'fp16'])
+@pytest.mark.parametrize('task', TASKS)
+def test_a_teacher_in_fp16_is_built_where_the_cpu_cannot_run_it(task):
+    model = algorithm(task, teacher_dtype='fp16')
+    assert {p.dtype for p in model.teacher.parameters()} == {torch.float16}
+    assert {p.dtype for p in model.student.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize('dtype', [None, 'bf16'])
 @pytest.mark.parametrize('amp', [True, False])
 def test_mmrazors_connectors_and_losses_take_what_a_teacher_in_any_precision_says(dtype, amp):
     records = {name: dict(type='ModuleOutputs', source=source) for name, source in (
@@ -499,7 +506,10 @@ def test_preprocessors_that_cannot_share_a_batch_are_refused():
 
 # Inheriting
 
-def test_the_student_inherits_neck_and_head(tmp_path):
+def test_the_student_inherits_neck_and_head(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr('mmdistill_ext.models.inherit.print_log',
+                        lambda text, **_: said.append(text))
     path = save(tmp_path, build(model_config('det', 16)).state_dict())
     model = algorithm('det', random_teacher=False, teacher_ckpt=path,
                       inherit=['neck', 'bbox_head'])
@@ -514,6 +524,9 @@ def test_the_student_inherits_neck_and_head(tmp_path):
     lateral = 'neck.lateral_convs.0.conv.weight'  # its input is the backbone's: other shape
     assert lateral not in taken and 'neck.fpn_convs.0.conv.weight' in taken
     assert 'bbox_head.retina_cls.weight' in taken
+    logged_taken, logged_left = said[0].split('not taken')
+    assert all(key in logged_taken for key in taken) and lateral in logged_left
+    assert not model.inheritance.taken  # the teacher's tensors do not stay
     assert before.keys() == model.student.backbone.state_dict().keys()
 
 
@@ -533,6 +546,10 @@ def test_a_fused_half_precision_teacher_passes_on_its_plain_weights(tmp_path):
 
 def test_inheriting_what_does_not_exist_or_does_not_fit_is_refused():
     assert "'nack'" in refused(inherit=['nack'])
+    teacher = model_config('cls', 16)
+    del teacher['neck']
+    assert "teacher: ImageClassifier has no module 'neck'" in refused(
+        inherit=['neck'], teacher=teacher)
     assert 'nothing in head' in refused(inherit=['head'], architecture={
         **model_config('cls'), 'head': dict(type='LinearClsHead', num_classes=3, in_channels=64)})
 
