@@ -169,6 +169,27 @@ def test_a_stopped_distillation_keeps_no_features_and_waits_for_no_delivery():
     assert not model.distiller.student_recorders.get_recorder('fc').data_buffer
 
 
+def test_a_student_that_is_not_trained_gets_no_gradient():
+    model = algorithm('cls', student_trainable=False)
+    model.parse_losses(losses_of(model, 'cls'))[0].backward()
+    assert all(p.grad is None for p in model.student.parameters())
+    assert all(p.grad is not None for p in model.distiller.connectors.parameters())
+
+
+def test_what_mmrazors_recorders_read_is_not_overwritten():
+    records = dict(feat=dict(type='ModuleOutputs', source='backbone.layer1.0.bn1'))
+    model = algorithm('cls', teacher_width=8, distiller=dict(
+        type='ConfigurableDistiller', student_recorders=records, teacher_recorders=records,
+        distill_losses=dict(loss_l2=dict(type='L2Loss')),
+        loss_forward_mappings=dict(loss_l2=dict(
+            s_feature=dict(recorder='feat', from_student=True),
+            t_feature=dict(recorder='feat', from_student=False)))))
+    for network in (model.student, model.teacher):
+        changed = [name for name, module in network.named_modules()
+                   if getattr(module, 'inplace', True) is False]
+        assert changed == ['backbone.layer1.0.relu']
+
+
 def test_an_error_of_the_teachers_own_comes_out_and_leaves_nothing_active():
     model = algorithm('cls')
 
@@ -333,6 +354,21 @@ def test_keys_of_older_releases_are_understood(tmp_path):
     vit['backbone']['arch']['embed_dims'] = 32
     with pytest.raises(ConfigError, match=r'cls_token \(checkpoint \[1, 1, 16\], teacher \['):
         load_strictly(build(vit), path)
+
+
+def test_a_checkpoint_that_does_not_count_batches_fits(tmp_path):
+    source = build(model_config('cls', 16)).state_dict()
+    old = {key: v for key, v in source.items() if not key.endswith('num_batches_tracked')}
+    load_strictly(build(model_config('cls', 16)), save(tmp_path, old))
+    assert old.keys() != source.keys()
+
+
+def test_pretrained_is_loaded_as_strictly_as_teacher_ckpt(monkeypatch):
+    teacher = dict(cfg_path='mmpretrain::resnet/resnet18_8xb32_in1k.py', pretrained=True)
+    monkeypatch.setattr('mmdistill_ext.models.teacher.read_state_dict',
+                        lambda path: {path.rsplit('/', 1)[-1]: torch.zeros(1)})
+    message = refused(random_teacher=False, teacher=teacher)
+    assert '1 unexpected: resnet18_8xb32_in1k_' in message and 'missing: backbone.conv1' in message
 
 
 # What makes a teacher cheap
