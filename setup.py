@@ -1,4 +1,4 @@
-"""Requires nothing: whoever has an OpenMMLab environment keeps the versions in it."""
+"""Requires nothing of OpenMMLab or PyTorch: whoever has them keeps the versions they have."""
 import re
 from pathlib import Path
 
@@ -8,14 +8,21 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).parent
 
 
-class WithPth(build_py):
-    """Puts mmdistill_ext.pth beside the package in site-packages, also with ``pip install -e``."""
+class WithPthAndMim(build_py):
+    """Puts mmdistill_ext.pth beside the package in site-packages, also with ``pip install -e``;
+    and into a wheel the configs and tools, where ``mim`` and ``get_config`` look for them."""
 
     def run(self) -> None:
         super().run()
-        editable = getattr(self, 'editable_mode', False)
-        beside = self.get_finalized_command('install').install_lib if editable else self.build_lib
-        self.copy_file('mmdistill_ext.pth', beside)
+        if getattr(self, 'editable_mode', False):
+            self.copy_file('mmdistill_ext.pth', self.get_finalized_command('install').install_lib)
+            return
+        self.copy_file('mmdistill_ext.pth', self.build_lib)
+        for path in [*ROOT.glob('configs/**/*'), *ROOT.glob('tools/*')]:
+            if path.is_file() and path.suffix in ('.py', '.yml', '.md', '.sh'):
+                target = Path(self.build_lib, 'mmdistill_ext/.mim', path.relative_to(ROOT))
+                self.mkpath(str(target.parent))
+                self.copy_file(str(path), str(target))
 
 
 setup(
@@ -25,9 +32,9 @@ setup(
     description='Feature distillation for MMRazor: channel MLP, FCFD and Tf-FD',
     license='Apache-2.0',
     packages=find_packages(include=['mmdistill_ext', 'mmdistill_ext.*']),
-    cmdclass=dict(build_py=WithPth),
+    cmdclass=dict(build_py=WithPthAndMim),
     python_requires='>=3.8',
-    install_requires=[],
+    install_requires=['joblib'],  # MMRazor 1.0.0 imports it and does not say so
     extras_require=dict(
         demo=['scikit-learn', 'matplotlib'],
         dev=['pytest', 'pytest-timeout', 'hypothesis', 'ruff', 'mypy'],

@@ -273,7 +273,7 @@ def pip(*arguments: str, python: str = sys.executable) -> None:
 
 @pytest.mark.train
 def test_wheel(tmp_path):
-    """It requires nothing, carries the .pth, and an interpreter without it stays silent."""
+    """It pulls no torch and no mmcv, carries the .pth, and a Python without it stays silent."""
     clone = tmp_path / 'clone'
     shutil.copytree(REPO, clone, ignore=shutil.ignore_patterns(
         '.*', 'work_dirs', 'data', 'build', '*.egg-info', '__pycache__', 'tests'))
@@ -284,8 +284,12 @@ def test_wheel(tmp_path):
         names = archive.namelist()
         metadata = archive.read(next(n for n in names if n.endswith('METADATA'))).decode()
     assert 'mmdistill_ext.pth' in names and 'mmdistill_ext/compat.py' in names
-    assert not [line for line in metadata.splitlines()
-                if line.startswith('Requires-Dist') and 'extra ==' not in line]
+    assert [line for line in metadata.splitlines() if line.startswith('Requires-Dist')
+            and 'extra ==' not in line] == ['Requires-Dist: joblib']
+    configs = {f'mmdistill_ext/.mim/{file.relative_to(clone)}'
+               for file in clone.glob('configs/**/*.py')}
+    assert configs and configs <= set(names)
+    assert 'mmdistill_ext/.mim/tools/train.py' in names
     subprocess.run([sys._base_executable, '-m', 'venv', tmp_path / 'venv'], check=True)
     python = str(tmp_path / 'venv/bin/python')
     pip('install', '-q', '--no-deps', '--no-index', str(path), python=python)

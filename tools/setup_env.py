@@ -135,7 +135,7 @@ def check_machine(venv: Path, pins: Dict[str, str]) -> None:
              'run `make PYTHON=/path/to/python3.11 ...`')
     if sys.platform != 'linux' or os.uname().machine != 'x86_64':
         stop(f'the pinned versions are for Linux x86_64, this is {sys.platform} '
-             f'{os.uname().machine}: see README, "In an environment of your own"')
+             f'{os.uname().machine}: in an environment of your own, `pip install -e .` is all')
     if not (venv / 'bin/python').exists():
         need_disk(REPO, DISK_VENV, 'the packages')
     if not glob.glob(f'{wheels_of(pins)}-*'):
