@@ -254,6 +254,29 @@ def test_causes(setup_env, log, words):
     assert words in setup_env.why_it_failed(log)
 
 
+@pytest.mark.parametrize('cuda, nvcc, expected, said', [
+    ('13.0', '13', 'cu130', ''), ('12.1', '12', 'cu121', ''), ('', '13', 'cpu', 'driver'),
+    ('13.0', '12', 'cpu', 'nvcc 12: install the CUDA toolkit 13.0'),
+    ('13.0', None, 'cpu', 'nvcc is missing')])
+def test_ops_are_for_the_gpu_where_torch_and_nvcc_agree(
+        setup_env, monkeypatch, tmp_path, capsys, cuda, nvcc, expected, said):
+    """With stand-ins for the two programs that are asked; there is no GPU where tests run."""
+
+    def program(path: Path, output: str) -> Path:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f'#!/bin/sh\necho "{output}"\n')
+        path.chmod(0o755)
+        return path
+
+    monkeypatch.setattr(setup_env, 'gpu_there', lambda: True)
+    monkeypatch.setenv('CUDA_HOME', str(tmp_path))
+    if nvcc:
+        program(tmp_path / 'bin/nvcc', f'Cuda compilation tools, release {nvcc}.4, V{nvcc}.4.1')
+    assert setup_env.cuda_of(str(program(tmp_path / 'bin/python', cuda))) == expected
+    out = capsys.readouterr().out
+    assert said in out and bool(said) == bool(out)
+
+
 def test_pins_are_whole(setup_env):
     """Every line a pin, and what is installed here is what one of the two files says."""
     stacks = [setup_env.read_pins(REPO / 'requirements' / name)

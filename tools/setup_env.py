@@ -181,15 +181,17 @@ def cuda_of(python: str) -> str:
     if not gpu_there():
         return 'cpu'
     cuda = subprocess.check_output(
-        [python, '-c', 'import torch; print(torch.cuda.is_available() and torch.version.cuda)'],
+        [python, '-c', 'import torch; torch.cuda.is_available() and print(torch.version.cuda)'],
         text=True).strip()
     nvcc = find_nvcc()
-    found = re.search(r'release (\d+)', subprocess.check_output([nvcc, '--version'], text=True)
-                      )[1] if nvcc else 'none'  # type: ignore[index]
-    if cuda != 'False' and found == cuda.split('.')[0]:
+    release = re.search(r'release (\d+)', subprocess.check_output([nvcc, '--version'], text=True)
+                        ) if nvcc else None
+    if cuda and release and release[1] == cuda.split('.')[0]:
         return 'cu' + cuda.replace('.', '')
-    say(f'NOTE: a GPU is there, but nvcc is {found} and torch uses CUDA {cuda}: mmcv\'s ops are '
-        f'compiled for the CPU alone; for the GPU install the CUDA toolkit {cuda} and run again')
+    why = ('torch cannot use it (is the driver old?)' if not cuda else
+           f'torch has CUDA {cuda} and nvcc {release[1] if release else "is missing"}: install the '
+           f'CUDA toolkit {cuda} and run again')
+    say(f"NOTE: mmcv's ops are compiled for the CPU alone. There is a GPU, but {why}")
     return 'cpu'
 
 
