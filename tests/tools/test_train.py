@@ -7,7 +7,7 @@ import mmrazor
 import pytest
 import torch
 
-from tests.tools.toy import REPO, run, tool, write
+from tests.tools.toy import REPO, free_port, run, tool, write
 
 pytestmark = pytest.mark.train
 THEIRS = '.mim/tools/train.py'
@@ -80,7 +80,7 @@ def test_mmrazors_own_train_py(trained):
 def test_two_processes(trained):
     folder, _ = trained
     done = run('bash', REPO / 'tools/dist_train.sh', 'toy.py', 2, '--work-dir', 'two',
-               '--cfg-options', 'env_cfg.dist_cfg.backend=gloo', cwd=folder, PORT='29611')
+               '--cfg-options', 'env_cfg.dist_cfg.backend=gloo', cwd=folder, PORT=free_port())
     assert done.returncode == 0, done.stderr
     assert (folder / 'two/epoch_2.pth').exists()
     assert re.search(r'Distributed training: True', done.stdout)
@@ -88,7 +88,7 @@ def test_two_processes(trained):
     assert 'Epoch(train) [2][1/1]' in done.stdout  # 8 images, 2 processes, batches of 4
     tested = run('bash', REPO / 'tools/dist_test.sh', 'toy.py', 'two/epoch_2.pth', 2,
                  '--work-dir', 'two_tested', '--cfg-options', 'env_cfg.dist_cfg.backend=gloo',
-                 cwd=folder, PORT='29612')
+                 cwd=folder, PORT=free_port())
     assert tested.returncode == 0, tested.stderr
     assert 'accuracy/top1' in tested.stdout
 
@@ -97,7 +97,7 @@ def test_mistakes_of_two_processes_are_said_once(trained):
     folder, _ = trained
     done = run('bash', REPO / 'tools/dist_train.sh', 'toy.py', 2, '--work-dir', 'none',
                '--cfg-options', 'env_cfg.dist_cfg.backend=gloo', 'model.type=LeanTeacherDistil',
-               cwd=folder, PORT='29613')
+               cwd=folder, PORT=free_port())
     assert done.returncode != 0, done.stdout
     assert done.stderr.count("did you mean 'LeanTeacherDistill'") == 1
     assert not (folder / 'none').exists()
@@ -106,7 +106,7 @@ def test_mistakes_of_two_processes_are_said_once(trained):
 def test_ranks_without_gpus_are_asked_for_gloo(trained):
     folder, _ = trained
     done = run('bash', REPO / 'tools/dist_train.sh', 'toy.py', 1, '--work-dir', 'none',
-               cwd=folder, PORT='29614')
+               cwd=folder, PORT=free_port())
     assert done.returncode != 0
     assert 'ERROR: --launcher pytorch with the backend nccl needs GPUs' in done.stderr
     assert not (folder / 'none').exists()

@@ -3,6 +3,7 @@ import contextlib
 import multiprocessing
 import os
 import runpy
+import socket
 import subprocess
 import sys
 import tempfile
@@ -70,6 +71,12 @@ def write(folder: Path, images: int = 4) -> Path:
     config = folder / 'toy.py'
     config.write_text(CONFIG.replace('{data}', str(folder / 'data')))
     return config
+
+
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return str(probe.getsockname()[1])
 
 
 def _call(script: str, arguments: list, cwd: str, out: str, error: str, env: dict) -> None:
