@@ -1,6 +1,8 @@
 # FCFD with two of its six paths an iteration.
 _base_ = '_base_/cls.py'
 
+find_unused_parameters = True  # the bridges of paths that are not drawn
+
 model = dict(
     _scope_='mmrazor',
     type='FCFDDistill',
