@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from mmrazor.models.algorithms import BaseAlgorithm
 
 from .configs.tiny import build_model
 
@@ -40,8 +41,7 @@ def test_config_builds(block, tmp_path):
     config = Config.fromfile(tmp_path / 'config.py')
     if 'default_scope' in config:
         init_default_scope(config.default_scope)
-    model = build_model(config)
-    assert [link.name for link in model.distiller.links]
+    assert isinstance(build_model(config), BaseAlgorithm)
 
 
 @pytest.mark.parametrize('command', [
