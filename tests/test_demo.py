@@ -40,7 +40,12 @@ def start(folder, task='cls', **options):
                        PYTHONPATH=f'{REPO}{os.pathsep}{os.environ.get("PYTHONPATH", "")}')
     return subprocess.Popen([sys.executable, '-W', 'ignore', '-c', script], cwd=folder, text=True,
                             env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                            start_new_session=True)
+                            start_new_session=True, preexec_fn=_heed_interrupts)
+
+
+def _heed_interrupts():
+    """What a shell starts in the background ignores Ctrl-C, and so would what the tests start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def finish(process):
@@ -80,7 +85,8 @@ def test_stopped_and_started_again(tmp_path):
     """Ctrl-C while it trains, then on to the end; the weights are those of a run left alone."""
     out = tmp_path / 'work_dirs' / 'demo'
     process = start(tmp_path)
-    while not (out / 'teacher' / 'epoch_1.pth').exists():
+    saved = out / 'teacher' / 'last_checkpoint'  # written once epoch_1.pth is whole
+    while not (saved.exists() and saved.read_text()):
         assert process.poll() is None, process.stdout.read()
         time.sleep(.02)
     os.killpg(process.pid, signal.SIGINT)
