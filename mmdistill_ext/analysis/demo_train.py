@@ -99,7 +99,8 @@ def _train(task: Task, row: Row, work_dir: Path, config: Config, changes: Dict[s
         # It was interrupted after the last epoch and before its validation.
         test = [str(TOOLS / 'test.py'), arguments[0], str(checkpoint), *arguments[1:], *tail]
         _run(test, row, work_dir, task, epochs)
-        points.append((epochs, _tested(work_dir)[task.metric]))
+        # CocoMetric gives no number where nothing at all is detected: an AP of 0.
+        points.append((epochs, _tested(work_dir).get(task.metric, 0.)))
     return dict(value=points[-1][1], curve=points, step=seconds_per_step(work_dir),
                 checkpoint=str(checkpoint))
 

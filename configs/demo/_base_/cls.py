@@ -51,11 +51,14 @@ def network(channels):
         data_preprocessor=dict(
             type='ClsDataPreprocessor', mean=[120.] * 3, std=[60.] * 3, to_rgb=True,
             num_classes=10),
+        # PyTorch's own initialisation: with mmpretrain's, which is made for networks ten times as
+        # wide, nothing is learnt in the first epochs.
         backbone=dict(
-            type='ResNet_CIFAR', depth=18, stem_channels=channels, base_channels=channels),
+            type='ResNet_CIFAR', depth=18, stem_channels=channels, base_channels=channels,
+            zero_init_residual=False, init_cfg=None),
         neck=dict(type='GlobalAveragePooling'),
         head=dict(
-            type='LinearClsHead', num_classes=10, in_channels=8 * channels,
+            type='LinearClsHead', num_classes=10, in_channels=8 * channels, init_cfg=None,
             loss=dict(type='CrossEntropyLoss')))
 
 
