@@ -148,6 +148,9 @@ def test_a_link_without_teacher_gives_the_loss_the_students_list():
             student=['backbone.layer2', 'backbone.layer3'],
             loss=dict(type='TfFDInterLoss', loss_weight=1e-2))))))
     assert not list(model.distiller.parameters())
+    plain = build(model_config('cls')).state_dict()  # what is exported is the plain student
+    assert {key: value.shape for key, value in model.state_dict().items()} == {
+        f'architecture.{key}': value.shape for key, value in plain.items()}
     assert losses_of(model, 'cls')['distill.loss_inter'] > 0
 
 
