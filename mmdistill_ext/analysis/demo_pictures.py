@@ -58,19 +58,22 @@ def draw_predictions(task: str, models: Dict[str, nn.Module], dataset, path: Pat
 
 
 def _classes(pictures: List[np.ndarray], samples: Dict[str, list]) -> Figure:
-    figure = Figure(figsize=(12, 1.2 + .22 * len(samples)), layout='constrained')
+    side, line = 1., .25  # inches: a picture, a line of answers
+    width, height = side * (len(pictures) + 1), side + line * (len(samples) + .5)
+    figure = Figure(figsize=(width, height))
     for column, picture in enumerate(pictures):
-        axes = figure.add_subplot(1, len(pictures), column + 1)
+        left = side * (column + 1)
+        axes = figure.add_axes((left / width, 1 - side / height, .95 * side / width, side / height))
         axes.imshow(picture)
         axes.axis('off')
-        for row, (name, answers) in enumerate(samples.items()):
-            truth = int(answers[column].gt_label)
-            answer = int(answers[column].pred_label)
-            axes.text(.5, -.12 - .22 * row, str(answer), color=RIGHT if answer == truth else WRONG,
-                      transform=axes.transAxes, ha='center', va='top')
-            if column == 0:
-                axes.text(-.2, -.12 - .22 * row, name, transform=axes.transAxes, ha='right',
-                          va='top')
+        for row, answers in enumerate(samples.values()):
+            truth, answer = int(answers[column].gt_label), int(answers[column].pred_label)
+            figure.text((left + side / 2) / width, 1 - (side + line * (row + .5)) / height,
+                        str(answer), ha='center', va='top',
+                        color=RIGHT if answer == truth else WRONG)
+    for row, name in enumerate(samples):
+        figure.text(.9 * side / width, 1 - (side + line * (row + .5)) / height, name, ha='right',
+                    va='top')
     return figure
 
 

@@ -38,7 +38,7 @@ def write_report(name: str, out: Path, results: Dict[str, dict], manifest: str) 
         f'# Demo: {task.title}', '',
         f'{data["train"]} training scenes, {data["val"]} for the {task.metric_name} below, '
         f'torch {torch.__version__}, {os.cpu_count()} cores. One run each: a difference of a point '
-        'or less may be chance.', '',
+        'or two may be chance.', '',
         *_table(results, {row: count_parameters(model) for row, model in models.items()},
                 task.metric_name, task.scale), '',
         '![learning curves](curves.png)', '', '![predictions](predictions.png)', '']
