@@ -1,88 +1,56 @@
 """What distillation costs: `make bench`, or one row with `--row 'seg: ours'`."""
 import argparse
 import json
-import platform
-import statistics
 from pathlib import Path
 
 import torch
 
 import mmdistill_ext  # noqa: F401
-from mmdistill_ext.analysis.batches import random_batch
-from mmdistill_ext.analysis.bench_rows import OTHERS, TASKS, mlp_rows
+from mmdistill_ext.analysis.bench import GROUPS, machine, run_group
 from mmdistill_ext.analysis.bench_table import draw, markdown, write_between
-from mmdistill_ext.analysis.measure import flops_of, interleaved_times, saved_bytes
+from mmdistill_ext.errors import ConfigError
+from mmdistill_ext.mistakes import leave
 
 DOCS = Path(__file__).parents[1] / 'docs' / 'performance.md'
 
 
 def parse_args():
     parser = argparse.ArgumentParser(description='Time and count the training steps of the recipes')
-    parser.add_argument('--groups', nargs='+', default=[*TASKS, *OTHERS])
+    parser.add_argument('--groups', nargs='+', choices=GROUPS, default=GROUPS)
     parser.add_argument('--row', help="one row, such as 'seg: ours'")
     parser.add_argument('--rounds', type=int, default=7)
     parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu')
+    parser.add_argument('--amp', action='store_true', help='in bf16 mixed precision')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/bench'))
     parser.add_argument('--write-docs', action='store_true', help='put the tables into docs/')
     return parser.parse_args()
 
 
-def rows_of(group: str, device: str) -> dict:
-    """Name -> builder of the rows of a group."""
-    if group in TASKS:
-        return mlp_rows(group, random_batch(group, TASKS[group].shape, device))
-    shape, rows = OTHERS[group]
-    return rows(random_batch('cls', shape, device))
-
-
-def measure(group: str, builders: dict, rounds: int, device: str) -> dict:
-    """Time the rows of a group side by side and count what can be counted."""
-    rows = {name: builder() for name, builder in builders.items()}
-    for row in rows.values():
-        row.model.to(device)
-    times = interleaved_times({name: row.step for name, row in rows.items()}, rounds)
-    results = {}
-    for name, row in rows.items():
-        seconds = sorted(times[name])
-        flops, saved = [], []
-        for case in row.cases:
-            case()
-            flops.append(flops_of(row.step))
-            saved.append(saved_bytes(row.forward, row.model))
-        results[name] = dict(
-            seconds=statistics.median(seconds), fastest=seconds[0], slowest=seconds[-1],
-            gflop=statistics.mean(flops) / 1e9, saved_mb=max(saved) / 2**20,
-            checkpoint_mb=sum(t.numel() * t.element_size()
-                              for t in row.model.state_dict().values()) / 2**20)
-        if device == 'cuda':
-            torch.cuda.reset_peak_memory_stats()
-            row.step()
-            results[name]['peak_mb'] = torch.cuda.max_memory_allocated() / 2**20
-        print(f'{group}: {name}: {results[name]["seconds"]:.3f} s', flush=True)
-    return results
-
-
-def main():
+def main() -> None:
     args = parse_args()
-    groups = [args.row.split(':')[0]] if args.row else args.groups
+    group, _, row = (args.row or '').partition(':')
+    if group and group not in GROUPS:
+        raise ConfigError(f"--row is 'group: row' with a group of {', '.join(GROUPS)}, "
+                          f'found {args.row!r}')
+    if args.device == 'cuda' and not torch.cuda.is_available():
+        raise ConfigError('--device cuda: torch sees no GPU')
+    here = machine(args.device, args.amp)
     results = {}
-    for group in groups:
-        builders = rows_of(group, args.device)
-        if args.row:
-            name = args.row.split(':', 1)[1].strip()
-            builders = {name: builders[name]}
-        results[group] = measure(group, builders, args.rounds, args.device)
-    machine = dict(processor=platform.processor() or platform.machine(), torch=torch.__version__,
-                   threads=torch.get_num_threads(), device=args.device, rounds=args.rounds)
+    for name in [group] if group else args.groups:
+        results[name] = run_group(name, row.strip(), args.rounds, args.device, args.amp, args.out)
+        for what, figures in results[name].items():
+            print(f'{name}: {what}: {figures["seconds"]:.3f} s', flush=True)
     args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / 'bench.json').write_text(json.dumps(dict(machine=machine, results=results),
-                                                    indent=2))
-    table = markdown(results, machine)
+    (args.out / 'bench.json').write_text(json.dumps(dict(machine=here, results=results), indent=2))
+    table = markdown(results, here)
     print(table)
     draw(results, args.out / 'bench.png')
     if args.write_docs:
-        write_between(DOCS, f'bench {args.device}', table)
+        write_between(DOCS, f'bench {args.device}{" amp" if args.amp else ""}', table)
 
 
 if __name__ == '__main__':
-    main()
+    try:
+        main()
+    except ConfigError as error:
+        leave(str(error))

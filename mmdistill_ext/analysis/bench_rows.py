@@ -1,8 +1,6 @@
 """The networks and algorithms that the bench compares, in the sizes it states."""
 import copy
-from functools import partial
-from itertools import combinations
-from typing import Callable, Dict, NamedTuple, Sequence
+from typing import Callable, Dict, NamedTuple, Optional, Sequence
 
 import torch
 from mmengine.config import ConfigDict
@@ -56,18 +54,26 @@ class Row:
         forward (Callable): Returns the loss to go back from, or None for a forward alone.
         cases (Sequence[Callable]): Where steps differ at random: each makes the steps that follow
             one of the cases, all equally likely.
+        given (Sequence[Tensor]): What a part of a step gets from the rest of it.
+        distill_loss (Callable, optional): The sum of what distillation adds to the loss.
     """
 
-    def __init__(self, model: nn.Module, forward: Callable[[], Tensor],
-                 cases: Sequence[Callable[[], object]] = (lambda: None, )) -> None:
+    def __init__(self, model: nn.Module, forward: Callable[[], Optional[Tensor]],
+                 cases: Sequence[Callable[[], object]] = (lambda: None, ),
+                 given: Sequence[Tensor] = (),
+                 distill_loss: Optional[Callable[[], float]] = None) -> None:
         self.model, self.forward, self.cases = model, forward, cases
+        self.given, self.distill_loss = given, distill_loss
+        self.amp = False
         trained = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = OptimWrapper(torch.optim.SGD(trained, lr=1e-6, momentum=.9)) \
             if trained else None
 
     def step(self) -> None:
         """Forward, and backward and update where there is a loss."""
-        loss = self.forward()
+        device = next(self.model.parameters()).device.type
+        with torch.autocast(device, torch.bfloat16, enabled=self.amp):
+            loss = self.forward()
         if loss is not None:
             self.optimizer.update_params(loss)
 
@@ -86,7 +92,14 @@ def build(config: dict) -> nn.Module:
 
 def training(model: nn.Module, batch: dict, **kwargs) -> Row:
     """A row for a whole training step of a model of mmengine's kind."""
-    return Row(model, lambda: model.parse_losses(model(**batch, mode='loss'))[0], **kwargs)
+    model.to(batch['inputs'].device)
+
+    @torch.no_grad()
+    def distill_loss() -> float:
+        losses = model(**batch, mode='loss')
+        return float(sum(value for name, value in losses.items() if name.startswith('distill.')))
+    return Row(model, lambda: model.parse_losses(model(**batch, mode='loss'))[0],
+               distill_loss=distill_loss, **kwargs)
 
 
 def lean(task: Task, **fields) -> dict:
@@ -125,19 +138,19 @@ def mlp_rows(name: str, batch: dict) -> Dict[str, Callable[[], Row]]:
         name (str): 'cls', 'seg' or 'det'.
         batch (dict): What the data preprocessor would give.
     """
-    task = TASKS[name]
+    task, device = TASKS[name], batch['inputs'].device
     channels = dict(cls=(512, 512), seg=(512, 2048), det=(256, 256))[name]
     levels = 5 if name == 'det' else 1
 
     def teacher_forward() -> Row:
-        model = build(lean(task, teacher_fuse_bn=False, teacher_channels_last=False))
+        model = build(lean(task, teacher_fuse_bn=False, teacher_channels_last=False)).to(device)
 
         def forward():
             model.run_teacher(batch['inputs'], batch['data_samples'])
         return Row(model.teacher, forward)
 
     def connectors_alone() -> Row:
-        model = build(lean(task))
+        model = build(lean(task)).to(device)
         distiller = model.distiller
         with torch.no_grad():
             model.run_teacher(batch['inputs'], batch['data_samples'])
@@ -153,7 +166,7 @@ def mlp_rows(name: str, batch: dict) -> Dict[str, Callable[[], Row]]:
                 feature.grad = None
             return sum(distiller.level_loss(link, *level)
                        for level in zip(link.levels, features, targets))
-        return Row(distiller, forward)
+        return Row(distiller, forward, given=features)
 
     mgd = dict(type='MGDConnector', lambda_mgd=.65,
                channels=('student_channels', 'teacher_channels'))
@@ -170,49 +183,6 @@ def mlp_rows(name: str, batch: dict) -> Dict[str, Callable[[], Row]]:
         "MMRazor with our MLP": lambda: training(
             build(stock(task, mlp, mlp_loss, channels, levels)), batch),
         'ours': lambda: training(build(lean(task)), batch),
+        'ours, student channels_last': lambda: training(
+            build(lean(task, student_channels_last=True)), batch),
         'ours, fast teacher': lambda: training(build(lean(task, **FAST)), batch)}
-
-
-def tffd_rows(batch: dict) -> Dict[str, Callable[[], Row]]:
-    """Tf-FD on ResNet-18: the plain student and the student that teaches itself."""
-    student = TASKS['cls'].student
-    stages = ['backbone.layer2', 'backbone.layer3', 'backbone.layer4']
-    links = dict(loss_intra=dict(student=stages, loss=dict(type='TfFDIntraLoss', loss_weight=8e-4)),
-                 loss_inter=dict(student=stages, loss=dict(type='TfFDInterLoss', loss_weight=5e-4)))
-    tffd = dict(type='TeacherFreeDistill', architecture=student,
-                distiller=dict(type='LinkDistiller', links=links))
-    return {'student': lambda: training(build(student), batch),
-            'Tf-FD': lambda: training(build(tffd), batch)}
-
-
-def fcfd_rows(batch: dict) -> Dict[str, Callable[[], Row]]:
-    """FCFD on the pair of the paper's Table 11, resnet32x4 -> resnet8x4, by number of paths."""
-
-    def network(depth: str) -> dict:
-        return dict(
-            _scope_='mmpretrain', type='ImageClassifier',
-            backbone=dict(type='CIFARResNet', depth=depth),
-            neck=dict(type='GlobalAveragePooling'),
-            head=dict(type='LinearClsHead', num_classes=100, in_channels=256,
-                      loss=dict(type='CrossEntropyLoss')))
-
-    def fcfd(paths: int) -> Row:
-        model = build(dict(type='FCFDDistill', architecture=network('8x4'),
-                           teacher=network('32x4'), random_teacher=True, paths=dict(num=paths)))
-        cases = [partial(setattr, model.sampler, 'sample', lambda *_, sampled=sampled: sampled)
-                 for sampled in combinations(model.sampler.candidates, paths)]
-        return training(model, batch, cases=cases)
-
-    def teacher_forward() -> Row:
-        model = build(network('32x4')).requires_grad_(False)
-
-        def forward():
-            with torch.no_grad():
-                model(batch['inputs'])
-        return Row(model, forward)
-    return {'student': lambda: training(build(network('8x4')), batch),
-            'teacher forward': teacher_forward,
-            **{f'FCFD, {paths} paths': partial(fcfd, paths) for paths in (0, 1, 2, 4)}}
-
-
-OTHERS = dict(tffd=((8, 3, 224, 224), tffd_rows), fcfd=((64, 3, 32, 32), fcfd_rows))

@@ -1,54 +1,87 @@
-"""The bench's table and picture."""
+"""The bench's tables and picture."""
 from pathlib import Path
 
-FLOOR = ('student', 'teacher forward', 'connectors and losses')
-STOCK = "MMRazor's MGD"
-
-
-def floor_of(rows: dict) -> float:
-    """Seconds of what no implementation can do without, or of the student where that is all."""
-    return sum(rows[name]['seconds'] for name in FLOOR if name in rows)
+from .bench_targets import FLOOR, STOCK, floor_of, held_against
 
 
 def markdown(results: dict, machine: dict) -> str:
-    """One table a group.
+    """The figures beside their targets, and one table a group.
 
     Args:
         results (dict): Group -> row -> figures.
         machine (dict): What ran it.
     """
-    lines = [', '.join(f'{key} {value}' for key, value in machine.items()), '']
+    lines = [f'{machine["device"]}, {machine["threads"]} threads, torch {machine["torch"]}, '
+             f'{machine["precision"]}; a matrix product runs at {machine["float32"]:.0f} GFLOP/s in '
+             f'float32 and {machine["bfloat16"]:.0f} in bf16.', '',
+             '### Figures and targets', '',
+             '| | figure | measured | target | | with the teacher at matmul speed |',
+             '|---|---|---|---|---|---|']
+    for group, text, figure, most, limit in held_against(results, machine):
+        holds = 'holds' if figure <= most else '**missed**'
+        lines.append(f'| {group} | {text} | {number(figure)} | {number(most)} | {holds} '
+                     f'| {number(limit) if limit else ""} |')
     for group, rows in results.items():
-        lines += [f'### {group}', '',
-                  '| row | s/step (min, max) | of the floor | of the stock run | GFLOP | '
-                  'saved for backward, MB | checkpoint, MB |', '|---|---|---|---|---|---|---|']
-        floor = floor_of(rows)
-        for name, row in rows.items():
-            to_floor = f'{row["seconds"] / floor:.2f}' if floor else ''
-            to_stock = f'{row["seconds"] / rows[STOCK]["seconds"]:.2f}' if STOCK in rows else ''
-            lines.append(
-                f'| {name} | {row["seconds"]:.3f} ({row["fastest"]:.3f}, {row["slowest"]:.3f}) '
-                f'| {to_floor} | {to_stock} | {row["gflop"]:.1f} | {row["saved_mb"]:.1f} '
-                f'| {row["checkpoint_mb"]:.1f} |')
-        lines.append('')
-    return '\n'.join(lines)
+        lines += ['', f'### {group}', '']
+        lines += _start_up(rows) if group == 'start-up' else _group(rows)
+    return '\n'.join(lines) + '\n'
+
+
+def number(value: float) -> str:
+    return f'{value:.0f}' if value >= 100 else f'{value:.3f}'
+
+
+def _group(rows: dict) -> list:
+    lines = ['| row | s/step (min, max) | of the floor | of the student | of the stock run | GFLOP '
+             '| GFLOP/s | saved for backward, MB | weights in a checkpoint, MB |'
+             + (' peak, MB |' if _peak(rows) else ''),
+             '|---|---|---|---|---|---|---|---|---|' + ('---|' if _peak(rows) else '')]
+    for name, row in rows.items():
+        def over(seconds):
+            return f'{row["seconds"] / seconds:.2f}' if seconds else ''  # noqa: B023
+        lines.append(
+            f'| {name} | {row["seconds"]:.3f} ({row["fastest"]:.3f}, {row["slowest"]:.3f}) '
+            f'| {over(floor_of(rows))} | {over(_seconds(rows, "student"))} '
+            f'| {over(_seconds(rows, STOCK))} '
+            f'| {row["gflop"]:.1f} | {row["gflop"] / row["seconds"]:.0f} | {row["saved_mb"]:.1f} '
+            f'| {row["checkpoint_mb"]:.1f} |'
+            + (f' {row["peak_mb"]:.0f} |' if _peak(rows) else ''))
+    return lines
+
+
+def _seconds(rows: dict, name: str) -> float:
+    return rows[name]['seconds'] if name in rows else 0.
+
+
+def _peak(rows: dict) -> bool:
+    return 'peak_mb' in next(iter(rows.values()))
+
+
+def _start_up(rows: dict) -> list:
+    return ['| row | s to the end of the first iteration (min, max) |', '|---|---|',
+            *(f'| {name} | {row["seconds"]:.1f} ({row["fastest"]:.1f}, {row["slowest"]:.1f}) |'
+              for name, row in rows.items())]
 
 
 def draw(results: dict, path: Path) -> None:
-    """Bars of seconds a step, one panel a group."""
+    """Bars of seconds, one panel a group."""
     import matplotlib
     matplotlib.use('Agg')
     from matplotlib import pyplot as plt
-    figure, axes = plt.subplots(1, len(results), figsize=(4.5 * len(results), 3.2), squeeze=False)
-    for axis, (group, rows) in zip(axes[0], results.items()):
+    columns = min(3, len(results))
+    lines = -(-len(results) // columns)
+    figure, axes = plt.subplots(lines, columns, figsize=(5 * columns, 3.2 * lines), squeeze=False)
+    for axis in axes.flat[len(results):]:
+        axis.remove()
+    for axis, (group, rows) in zip(axes.flat, results.items()):
         names = list(rows)[::-1]
         axis.barh(names, [rows[name]['seconds'] for name in names],
-                  color=['tab:blue' if name.startswith(('ours', 'Tf-FD', 'FCFD')) else '0.7'
-                         for name in names])
+                  color=['tab:blue' if name.startswith(('ours', 'Tf-FD', 'FCFD')) or
+                         name.endswith(': ours') else '0.7' for name in names])
         if all(name in rows for name in FLOOR):
             axis.axvline(floor_of(rows), color='k', linestyle=':', label='floor')
             axis.legend(loc='lower right')
-        axis.set(title=group, xlabel='seconds a step')
+        axis.set(title=group, xlabel='seconds' if group == 'start-up' else 'seconds a step')
     figure.tight_layout()
     figure.savefig(path, dpi=120)
     plt.close(figure)

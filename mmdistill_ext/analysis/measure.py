@@ -1,38 +1,54 @@
 """What a training step costs: time side by side, multiply-adds, bytes kept for backward."""
 import time
-from typing import Callable, Dict, List
+from typing import Callable, Dict, List, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 
-def synchronize() -> None:
-    """Wait for the accelerator, where there is one in use."""
-    if torch.cuda.is_initialized():
-        torch.cuda.synchronize()
+def seconds_of(step: Callable[[], object]) -> float:
+    """Wall seconds of a step; where a GPU is in use, by its own events."""
+    if not torch.cuda.is_initialized():
+        start = time.perf_counter()
+        step()
+        return time.perf_counter() - start
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    start.record()
+    step()
+    end.record()
+    torch.cuda.synchronize()
+    return start.elapsed_time(end) / 1e3
 
 
-def interleaved_times(steps: Dict[str, Callable[[], object]], rounds: int,
-                      warm_up: int = 1) -> Dict[str, List[float]]:
+def interleaved_times(steps: Dict[str, Callable[[], object]], rounds: int, warm_up: int = 1,
+                      before: Callable[[str, int], object] = lambda name, round_: None,
+                      ) -> Dict[str, List[float]]:
     """Seconds of each step in rounds A B C A B C, so that a slow minute hits all alike.
 
     Args:
         steps (dict[str, Callable]): What to time.
         rounds (int): How often each is timed.
         warm_up (int): Rounds before that. Defaults to 1.
+        before (Callable): Called with the name and the round before each step, untimed.
     """
     times: Dict[str, List[float]] = {name: [] for name in steps}
     for round_ in range(-warm_up, rounds):
         for name, step in steps.items():
-            synchronize()
-            start = time.perf_counter()
-            step()
-            synchronize()
+            before(name, round_)
+            seconds = seconds_of(step)
             if round_ >= 0:
-                times[name].append(time.perf_counter() - start)
+                times[name].append(seconds)
     return times
+
+
+def matmul_speed(dtype: torch.dtype, device: str, size: int = 2048) -> float:
+    """GFLOP/s of a square matrix product, the fastest of five: what the processor can do."""
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    torch.mm(a, b)
+    return 2 * size**3 / 1e9 / min(seconds_of(lambda: torch.mm(a, b)) for _ in range(5))
 
 
 def flops_of(step: Callable[[], object]) -> int:
@@ -45,14 +61,17 @@ def flops_of(step: Callable[[], object]) -> int:
     return counter.get_total_flops()
 
 
-def saved_bytes(forward: Callable[[], object], model: nn.Module) -> int:
+def saved_bytes(forward: Callable[[], object], model: nn.Module,
+                given: Sequence[Tensor] = ()) -> int:
     """Bytes that autograd keeps for backward, each storage once, the model's own left out.
 
     Args:
         forward (Callable): Computes the losses; what it returns is kept until the count is done.
         model (nn.Module): Its parameters and buffers exist anyway and do not count.
+        given (Sequence[Tensor]): What else exists anyway.
     """
-    own = {t.untyped_storage().data_ptr() for t in [*model.parameters(), *model.buffers()]}
+    own = {t.untyped_storage().data_ptr()
+           for t in [*model.parameters(), *model.buffers(), *given]}
     storages = {}
 
     def pack(tensor):

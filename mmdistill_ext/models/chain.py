@@ -105,9 +105,9 @@ class Call(NamedTuple):
         return first if isinstance(first, Tensor) else None
 
 
-def watch(model: nn.Module, inputs: Tensor) -> Tuple[List[Call], Any]:
-    """All calls of submodules in ``model(inputs)``, in the order they began, and its output."""
-    calls, open_calls, handles = [], [], []
+def watch(model: nn.Module, inputs: Tensor) -> Tuple[List[Call], Tensor, Any]:
+    """All calls of submodules in ``model(inputs)`` as they began, what it worked on, its output."""
+    calls, open_calls, handles, worked_on = [], [], [], []
 
     def begin(name):
 
@@ -121,7 +121,8 @@ def watch(model: nn.Module, inputs: Tensor) -> Tuple[List[Call], Any]:
         version = feature._version if (feature := last_tensor(output)) is not None else 0
         open_calls.pop().results.extend([output, len(calls), version])
 
-    try:
+    try:  # its own hooks may have put the images into another memory format
+        handles.append(model.register_forward_pre_hook(lambda _, args: worked_on.extend(args)))
         for name, module in model.named_modules():
             if name:
                 handles.append(module.register_forward_pre_hook(begin(name), with_kwargs=True))
@@ -130,7 +131,7 @@ def watch(model: nn.Module, inputs: Tensor) -> Tuple[List[Call], Any]:
     finally:
         for handle in handles:
             handle.remove()
-    return calls, output
+    return calls, worked_on[0], output
 
 
 class Chain(NamedTuple):
@@ -149,9 +150,9 @@ def find_chain(model: nn.Module, inputs: Tensor, ends: Sequence[str], what: str)
         ends (Sequence[str]): Modules that must be a step; what contains one is taken apart.
         what (str): Who asks, for messages.
     """
-    calls, output = watch(model, inputs)
+    calls, x, output = watch(model, inputs)
     chain = Chain([], [], [])
-    x, hw, begun = inputs, None, 0
+    hw, begun = None, 0
     while x is not output:
         call, glue = _next_call(calls[begun:], x, hw, ends)
         if call is None:

@@ -1,6 +1,6 @@
 """Getting a teacher ready: strict loading, and what makes its forward cheap."""
 import re
-from typing import Callable, Dict, Optional, Union
+from typing import Any, Callable, Dict, Optional, Sequence, Tuple, Union
 
 import torch
 from mmcv.cnn import fuse_conv_bn
@@ -19,14 +19,15 @@ SHOWN = 8  # keys named in a message, of each kind
 MISSHAPEN = re.compile(r'size mismatch for (\S+): .*?\[([\d, ]*)\].*\[([\d, ]*)\]\)\.')
 
 
-def read_state_dict(path: str) -> Dict[str, Tensor]:
+def read_checkpoint(path: str) -> Tuple[Dict[str, Tensor], Optional[Sequence[str]]]:
     """The weights of a model in a checkpoint, without the prefix of a wrapper around it.
 
     Args:
         path (str): A file or an address that mmengine can load from.
 
     Returns:
-        dict[str, Tensor]: Of a distilled checkpoint the student's weights alone.
+        tuple: The weights, of a distilled checkpoint the student's alone; and the names of the
+        classes it was trained on, None where it does not say.
     """
     try:
         checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
@@ -43,12 +44,22 @@ def read_state_dict(path: str) -> Dict[str, Tensor]:
         inner = {key[len(prefix):]: value for key, value in weights.items()
                  if key.startswith(prefix)}
         weights = inner or weights
-    return weights
+    return weights, _classes_of(checkpoint.get('meta'))
+
+
+def _classes_of(meta: Any) -> Optional[Sequence[str]]:
+    """What mmengine and the releases before it wrote down."""
+    meta = meta if isinstance(meta, dict) else {}
+    for place in (meta.get('dataset_meta') or {}, meta):
+        for key in ('classes', 'CLASSES'):
+            if isinstance(place.get(key), (list, tuple)):
+                return place[key]
+    return None
 
 
 def load_strictly(teacher: nn.Module, path: str) -> None:
     """Load a checkpoint; missing, unexpected and misshapen keys are an error that lists them."""
-    weights = read_state_dict(path)
+    weights, teacher.checkpoint_classes = read_checkpoint(path)
     versions = getattr(weights, '_metadata', {})
     missing, unexpected, misshapen = [], [], []
 
@@ -128,24 +139,6 @@ def fuse(teacher: nn.Module, read: Callable[[], Dict[str, list]]) -> None:
                     f'teacher_fuse_bn: fusing changes what is read at {place!r} by more than '
                     'rounding (its layers do not run in the order conv, norm); set '
                     'teacher_fuse_bn=False')
-
-
-def channels_last(teacher: nn.Module, wanted: Optional[bool]) -> bool:
-    """Put a teacher into the channels_last memory format; whether it is in it now.
-
-    Args:
-        teacher (nn.Module): Changed in place.
-        wanted (bool, optional): None for wherever its operators can.
-    """
-    fixed = {type(module).__name__ for module in teacher.modules()
-             if type(module).__module__.startswith('mmcv.ops')}
-    if wanted and fixed:
-        raise ConfigError(f'teacher_channels_last: {", ".join(sorted(fixed))} of mmcv takes '
-                          'contiguous tensors only; leave the field out')
-    if wanted is False or fixed:
-        return False
-    teacher.to(memory_format=torch.channels_last)
-    return True
 
 
 def in_format(inputs: Tensor, teacher: nn.Module, channels_last: bool) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...errors import ConfigError
 from ..distillers import LinkDistiller
+from ..memory_format import student_in_channels_last
 
 
 @MODELS.register_module()
@@ -20,10 +21,14 @@ class TeacherFreeDistill(SelfDistill):
         module_inplace (bool): False turns ``inplace`` off in every module of the student as
             MMRazor does. Defaults to True: only layers that would overwrite a recorded feature
             are changed.
+        student_channels_last (bool): Run the student in the channels_last memory format, which
+            some processors and GPUs gain by. Defaults to False.
     """
 
-    def __init__(self, distiller: dict, module_inplace: bool = True, **kwargs) -> None:
+    def __init__(self, distiller: dict, module_inplace: bool = True,
+                 student_channels_last: bool = False, **kwargs) -> None:
         super().__init__(distiller=distiller, module_inplace=module_inplace, **kwargs)
+        student_in_channels_last(self.student, student_channels_last)
         if not isinstance(self.distiller, LinkDistiller):
             raise ConfigError('TeacherFreeDistill: distiller is a LinkDistiller, found '
                               f'{type(self.distiller).__name__}')

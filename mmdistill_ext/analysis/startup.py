@@ -1,0 +1,94 @@
+"""How long a training takes to its first iteration, ours and MMRazor's."""
+import copy
+import shutil
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Callable, Dict
+
+import mmrazor
+import torch
+from mmengine.config import Config
+
+from ..datasets import SceneSettings, make_data
+from .bench_rows import TASKS, build, stock
+
+ROOT = Path(__file__).parents[2]
+STEP = 0.02  # s between two looks at the log
+THEIR_TOOLS = Path(mmrazor.__file__).parent / '.mim' / 'tools'
+
+
+def seconds_to_first_iteration(tool: Path, config: Path, work_dir: Path) -> float:
+    """From the start of the process to the log line of its first iteration; it is ended then."""
+    start = time.perf_counter()
+    with open(work_dir.with_suffix('.txt'), 'w') as output:
+        process = subprocess.Popen(
+            [sys.executable, str(tool), str(config), '--work-dir', str(work_dir)],
+            stdout=output, stderr=subprocess.STDOUT)
+        try:
+            while not any(path.stat().st_size for path in work_dir.glob('*/vis_data/*.json')):
+                if process.poll() is not None:
+                    raise RuntimeError(f'{tool} ended early, see {output.name}')
+                time.sleep(STEP)
+            return time.perf_counter() - start
+        finally:
+            process.kill()
+            process.wait()
+
+
+def start_up_rows(out: Path) -> Dict[str, Callable[[], float]]:
+    """Row -> what starts a training and returns the seconds.
+
+    The demo's networks and data: ours with its channel MLP, and MMRazor's own with its MGD.
+
+    Args:
+        out (Path): A folder for configs and work_dirs.
+    """
+    make_data(Path('data/digits'), SceneSettings())
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    rows = {}
+    for name in TASKS:
+        teacher = str(out / f'{name}_teacher.pth')
+        ours = Config.fromfile(ROOT / 'configs' / 'demo' / f'{name}_mlp.py')
+        ours.default_hooks.logger.interval = 1
+        ours.model.teacher_ckpt = teacher
+        torch.save(build(ours.model.teacher).state_dict(), teacher)
+        theirs = _of_mmrazor(name, ours)
+        for who, config, tools in ((f"{name}: MMRazor's", theirs, THEIR_TOOLS),
+                                   (f'{name}: ours', ours, ROOT / 'tools')):
+            path = out / f'{name}_{"ours" if config is ours else "theirs"}.py'
+            config.dump(path)
+            rows[who] = partial(_run, tools / 'train.py', path)
+    return rows
+
+
+def _run(tool: Path, config: Path) -> float:
+    work_dir = config.with_suffix('')
+    shutil.rmtree(work_dir, ignore_errors=True)
+    return seconds_to_first_iteration(tool, config, work_dir)
+
+
+def _of_mmrazor(name: str, ours: Config) -> Config:
+    """The same training with MMRazor's algorithm and nothing of this project."""
+    config = copy.deepcopy(ours)
+    del config['custom_imports'], config['custom_hooks']
+    for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
+        once, *rest = loader.dataset.pipeline
+        loader.dataset.pipeline = [*once.transforms, *rest]
+    student, teacher = ours.model.architecture, ours.model.teacher
+    task = TASKS[name]._replace(student=student, teacher=teacher)
+    if name == 'det':
+        channels, levels = (student.neck.out_channels, teacher.neck.out_channels), \
+            student.neck.num_outs
+    else:
+        channels, levels = (8 * student.backbone.base_channels,
+                            8 * teacher.backbone.base_channels), 1
+    mgd = dict(type='MGDConnector', lambda_mgd=.65,
+               channels=('student_channels', 'teacher_channels'))
+    loss = dict(type='MGDLoss', alpha_mgd=task.alpha, arguments=('preds_S', 'preds_T'))
+    config.model = dict(stock(task, mgd, loss, channels, levels), _scope_='mmrazor',
+                        teacher_ckpt=ours.model.teacher_ckpt)
+    return config

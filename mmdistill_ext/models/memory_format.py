@@ -1,0 +1,39 @@
+"""Networks in the channels_last memory format, where their operators take it."""
+from typing import Optional
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ConfigError
+
+
+def channels_last(network: nn.Module, wanted: Optional[bool], field: str) -> bool:
+    """Put a network into the channels_last memory format; whether it is in it now.
+
+    Args:
+        network (nn.Module): Changed in place.
+        wanted (bool, optional): None for wherever its operators can.
+        field (str): What the config calls it.
+    """
+    fixed = {type(module).__name__ for module in network.modules()
+             if type(module).__module__.startswith('mmcv.ops')}
+    if wanted and fixed:
+        raise ConfigError(f'{field}: {", ".join(sorted(fixed))} of mmcv takes contiguous tensors '
+                          'only; leave the field out')
+    if wanted is False or fixed:
+        return False
+    network.to(memory_format=torch.channels_last)
+    return True
+
+
+def student_in_channels_last(student: nn.Module, wanted: bool) -> None:
+    """A student in channels_last, whose batches are put into it as they come in."""
+    if channels_last(student, wanted, 'student_channels_last'):
+        student.register_forward_pre_hook(_batch_channels_last)
+
+
+def _batch_channels_last(_, args: tuple) -> tuple:
+    batch, *rest = args
+    if isinstance(batch, Tensor):  # mmpretrain may hand over a list of images
+        batch = batch.contiguous(memory_format=torch.channels_last)
+    return batch, *rest

@@ -1,0 +1,57 @@
+"""A student in channels_last computes the same."""
+import pytest
+import torch
+
+from mmdistill_ext.errors import ConfigError
+from tests.small import batch, build, model_config
+
+LINK = dict(student='backbone.layer4', teacher='backbone.layer4', connector='MLPConnector',
+            loss=dict(type='FeatureL2Loss', loss_weight=1e-3))
+INTRA = dict(student=['backbone.layer3', 'backbone.layer4'],
+             loss=dict(type='TfFDIntraLoss', loss_weight=1e-3))
+
+
+def losses(kind: str, task: str, student_channels_last: bool):
+    link = INTRA if kind == 'TeacherFreeDistill' else LINK
+    config = dict(type=kind, architecture=model_config(task),
+                  student_channels_last=student_channels_last,
+                  distiller=dict(type='LinkDistiller', links=dict(loss_feat=link)))
+    if kind != 'TeacherFreeDistill':
+        config.update(teacher=model_config(task, 16), random_teacher=True)
+    torch.manual_seed(0)
+    model = build(config).train()
+    data = model.data_preprocessor(batch(task), True)
+    torch.manual_seed(1)  # the paths that FCFD draws
+    total, logs = model.parse_losses(model(**data, mode='loss'))
+    total.backward()
+    gradient = model.student.backbone.layer4[0].conv1.weight.grad
+    return model, logs, gradient, model.student.backbone.layer4(torch.ones(2, 32, 8, 8))
+
+
+@pytest.mark.parametrize('kind, task', [
+    ('LeanTeacherDistill', 'cls'), ('LeanTeacherDistill', 'seg'), ('LeanTeacherDistill', 'det'),
+    ('TeacherFreeDistill', 'cls'), ('FCFDDistill', 'cls')])
+def test_a_student_in_channels_last_computes_the_same(kind, task):
+    _, expected, gradient, _ = losses(kind, task, False)
+    model, got, its_gradient, feature = losses(kind, task, True)
+    assert list(got) == list(expected)
+    for name, value in expected.items():
+        torch.testing.assert_close(got[name], value, rtol=1e-4, atol=1e-6, msg=name)
+    torch.testing.assert_close(its_gradient, gradient, rtol=1e-2, atol=1e-5)
+    assert feature.is_contiguous(memory_format=torch.channels_last)
+    inputs = torch.randn(2, 3, 64, 64)
+    seen = []
+    model.student.backbone.register_forward_pre_hook(
+        lambda _, args: seen.append(args[0].is_contiguous(memory_format=torch.channels_last)))
+    model(inputs, mode='tensor')
+    assert seen == [True]
+
+
+def test_a_student_with_operators_of_mmcv_stays_contiguous():
+    student = model_config('det')
+    student['backbone'].update(dcn=dict(type='DCN', deform_groups=1), depth=50,
+                               stage_with_dcn=(False, True, True, False))
+    student['neck']['in_channels'] = [32, 64, 128, 256]
+    with pytest.raises(ConfigError, match='student_channels_last: DeformConv2dPack'):
+        build(dict(type='TeacherFreeDistill', architecture=student, student_channels_last=True,
+                   distiller=dict(type='LinkDistiller', links=dict(loss_feat=INTRA))))
