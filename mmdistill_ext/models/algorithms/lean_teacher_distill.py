@@ -20,7 +20,8 @@ from ..distillers import LinkDistiller
 from ..dry_run import dry_run, recorded_places
 from ..early_stop import EarlyStop, teacher_reads
 from ..inherit import Inheritance
-from ..teacher import DTYPES, awaits_weights, build_teacher, channels_last, fuse, in_format
+from ..memory_format import channels_last, student_in_channels_last
+from ..teacher import DTYPES, awaits_weights, build_teacher, fuse, in_format
 from ..teacher_preprocessor import preprocessor_for
 
 
@@ -48,6 +49,8 @@ class LeanTeacherDistill(SingleTeacherDistill):
         save_teacher (bool): Keep the teacher's weights in the checkpoints. Defaults to False.
         inherit (Sequence[str]): Modules of the student (such as 'neck', 'bbox_head') that start
             from the teacher's weights where names and shapes agree.
+        student_channels_last (bool): Run the student in the channels_last memory format, which
+            some processors and GPUs gain by. Defaults to False.
         student_trainable (bool): As in ``SingleTeacherDistill``. Defaults to True.
         calculate_student_loss (bool): As in ``SingleTeacherDistill``. Defaults to True.
         teacher_module_inplace (bool): Ignored unless False, which turns ``inplace`` off in every
@@ -68,6 +71,7 @@ class LeanTeacherDistill(SingleTeacherDistill):
                  teacher_dtype: Optional[str] = None,
                  save_teacher: bool = False,
                  inherit: Sequence[str] = (),
+                 student_channels_last: bool = False,
                  student_trainable: bool = True,
                  calculate_student_loss: bool = True,
                  teacher_module_inplace: bool = True,
@@ -80,6 +84,7 @@ class LeanTeacherDistill(SingleTeacherDistill):
         if teacher_dtype and teacher_trainable:
             raise ConfigError(f'teacher_dtype={teacher_dtype!r} is for a frozen teacher, and '
                               "teacher_trainable=True; train both with mmengine's AmpOptimWrapper")
+        student_in_channels_last(self.student, student_channels_last)
         self.teacher_trainable = teacher_trainable
         self.teacher_norm_eval = teacher_norm_eval
         self.teacher_dtype = teacher_dtype
@@ -111,7 +116,8 @@ class LeanTeacherDistill(SingleTeacherDistill):
             self._fuse_teacher(asked=bool(teacher_fuse_bn))
         if not teacher_trainable:
             self.teacher.requires_grad_(False)
-        self.teacher_channels_last = channels_last(self.teacher, teacher_channels_last)
+        self.teacher_channels_last = channels_last(self.teacher, teacher_channels_last,
+                                                   'teacher_channels_last')
         if teacher_dtype == 'bf16':  # now: mmcv's operators that lack it fail here
             self.teacher.to(DTYPES[teacher_dtype])
         self.distiller.prepare_from_teacher(self.teacher)
