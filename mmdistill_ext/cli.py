@@ -10,11 +10,12 @@ from mmengine.runner import Runner
 from mmrazor.utils import register_all_modules
 
 from . import cpu_ranks
-from .errors import ConfigError, nearest
+from .errors import ConfigError, NumbersError, nearest
 from .mistakes import NewFolder, leave, line_for
 
 TRAIN = ('train_dataloader', 'train_cfg', 'optim_wrapper')
 TEST = ('test_dataloader', 'test_cfg', 'test_evaluator')
+GUARDS = ('SameClassesHook', 'FiniteLossHook')
 # Read by mmengine from the config itself, beside the arguments of its Runner.
 OTHER_KEYS = ('default_scope', 'custom_imports', 'env_cfg', 'find_unused_parameters', 'sync_bn',
               'model_wrapper_cfg', 'compile', 'activation_checkpointing', 'tta_model',
@@ -103,6 +104,13 @@ def use_auto_scale_lr(cfg: Config) -> None:
     cfg.auto_scale_lr.enable = True
 
 
+def add_guards(cfg: Config) -> None:
+    """The hooks that a run should not be without, unless the config names them itself."""
+    hooks = cfg.custom_hooks = list(cfg.get('custom_hooks') or [])
+    named = {str(hook.get('type')).split('.')[-1] for hook in hooks if isinstance(hook, dict)}
+    hooks += [dict(type=f'mmrazor.{guard}') for guard in GUARDS if guard not in named]
+
+
 def run(cfg: Config, work: Callable[[Runner], None], runner_type=Runner) -> None:
     """Build the runner and let it work; a mistake found before the first step leaves no folder."""
     folder, runner = NewFolder(cfg.work_dir), None
@@ -111,7 +119,8 @@ def run(cfg: Config, work: Callable[[Runner], None], runner_type=Runner) -> None
         runner = runner_type.from_cfg(cfg)
         work(runner)
     except Exception as error:
-        if line_for(error) and (runner is None or not runner.message_hub.get_info('iter', 0)):
+        begun = runner is not None and runner.message_hub.get_info('iter', 0)
+        if line_for(error) and not begun and not isinstance(error, NumbersError):
             folder.remove()
         raise
 

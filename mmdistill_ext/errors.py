@@ -1,6 +1,7 @@
-"""The one exception for mistakes that a user can mend in the config."""
+"""What ends a run in one line: mistakes that a user can mend, and losses that are no numbers."""
 import difflib
-from typing import Iterable
+import math
+from typing import Any, Iterable
 
 
 class ConfigError(ValueError):
@@ -11,6 +12,14 @@ class ConfigError(ValueError):
 
     Args:
         message (str): The name of the thing, what was found, what would fit.
+    """
+
+
+class NumbersError(ArithmeticError):
+    """A loss became NaN or infinite; said in one line, as a :class:`ConfigError` is.
+
+    Args:
+        message (str): Which loss, in which iteration, on which images, what to do.
     """
 
 
@@ -32,3 +41,23 @@ def nearest(name: str, candidates: Iterable[str], count: int = 3) -> str:
     shown = ', '.join(repr(c) for c in candidates[:10])
     more = f' and {len(candidates) - 10} more' if len(candidates) > 10 else ''
     return f'known names are {shown}{more}' if candidates else 'there is nothing to choose from'
+
+
+def number(what: str, value: Any, least: float = 0.) -> Any:
+    """``value`` itself where it is a finite number from ``least`` on.
+
+    Args:
+        what (str): Whose number it is, for the message.
+        value: What the user wrote.
+        least (float): Defaults to 0.
+    """
+    if type(value) not in (int, float) or not least <= value < math.inf:
+        raise ConfigError(f'{what} is a number from {least:g}, found {value!r}')
+    return value
+
+
+def whole(what: str, value: Any, least: int = 1) -> int:
+    """``value`` itself where it is a whole number from ``least`` on; arguments as above."""
+    if type(value) is not int or value < least:
+        raise ConfigError(f'{what} is a whole number from {least}, found {value!r}')
+    return value

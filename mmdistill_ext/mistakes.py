@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Iterator, List, Optional
 
-from .errors import ConfigError, nearest
+from .errors import ConfigError, NumbersError, nearest
 
 OURS = Path(__file__).parent
 EXIT_CODE = 2
@@ -71,7 +71,7 @@ def line_for(error: BaseException) -> Optional[str]:
     last = Path(frames[-1].f_code.co_filename) if frames else Path()
     ours = OURS in last.parents and last.name != 'safe_load.py'  # which opens what the user names
     line: Optional[str] = None
-    if isinstance(error, ConfigError):
+    if isinstance(error, (ConfigError, NumbersError)):
         line = message
     elif isinstance(error, KeyError) and ' registry. ' in message:
         line = _unknown_type(frames)

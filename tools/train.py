@@ -18,6 +18,7 @@ def train(argv: Optional[Sequence[str]] = None) -> None:
         cli.use_amp(cfg)
     if args.auto_scale_lr:
         cli.use_auto_scale_lr(cfg)
+    cli.add_guards(cfg)
     cfg.resume = args.resume
     cli.run(cfg, lambda runner: runner.train())
 

@@ -1,4 +1,6 @@
 from .epoch_seed_hook import EpochSeedHook
+from .finite_loss_hook import FiniteLossHook
 from .loss_weight_hook import LossWeightHook
+from .same_classes_hook import SameClassesHook
 
-__all__ = ['EpochSeedHook', 'LossWeightHook']
+__all__ = ['EpochSeedHook', 'FiniteLossHook', 'LossWeightHook', 'SameClassesHook']

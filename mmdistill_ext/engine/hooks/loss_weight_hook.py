@@ -9,7 +9,7 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 from mmrazor.registry import HOOKS
 from torch import Tensor, nn
 
-from ...errors import ConfigError, nearest
+from ...errors import ConfigError, nearest, number, whole
 
 SHAPES = dict(
     linear=lambda progress: progress,
@@ -41,12 +41,9 @@ class Phase:
         if phase.type not in SHAPES:
             raise ConfigError(f'{what}: type={phase.type!r}; {nearest(str(phase.type), SHAPES)}')
         for key in ('begin', 'end'):
-            if type(config[key]) is not int or config[key] < 0:
-                raise ConfigError(f'{what}: {key} is a whole number from 0, found {config[key]!r}')
+            whole(f'{what}: {key}', config[key], 0)
         for key in ('start', 'stop'):
-            value = config[key]
-            if type(value) not in (int, float) or not 0 <= value < math.inf:
-                raise ConfigError(f'{what}: {key} is a number from 0, found {value!r}')
+            number(f'{what}: {key}', config[key])
         if phase.end <= phase.begin:
             raise ConfigError(f'{what} is empty: it begins at {phase.begin}, ends at {phase.end}')
         return phase
@@ -94,12 +91,12 @@ class LossWeightHook(Hook):
         if not isinstance(phases, (list, tuple)) or not phases:
             raise ConfigError(f'{self.name}: phases is a list of dicts, found {phases!r}')
         self.loss = loss
-        self.phases = [Phase.from_config(phase, f'{self.name}, phase {number}')
-                       for number, phase in enumerate(phases)]
+        self.phases = [Phase.from_config(phase, f'{self.name}, phase {index}')
+                       for index, phase in enumerate(phases)]
         self.by_epoch = by_epoch
-        for number, (last, phase) in enumerate(zip(self.phases, self.phases[1:]), start=1):
+        for index, (last, phase) in enumerate(zip(self.phases, self.phases[1:]), start=1):
             if phase.begin < last.end:
-                raise ConfigError(f'{self.name}, phase {number} begins at {phase.begin}, before '
+                raise ConfigError(f'{self.name}, phase {index} begins at {phase.begin}, before '
                                   f'the one before it ends at {last.end}')
         self.factor = self.phases[0].start
 
@@ -112,6 +109,11 @@ class LossWeightHook(Hook):
         for hook in runner.hooks:
             if isinstance(hook, LossWeightHook) and hook is not self and hook.loss == self.loss:
                 raise ConfigError(f'{self.name}: another one drives this loss; join their phases')
+        until = runner.max_epochs if self.by_epoch else runner.max_iters
+        if self.phases[-1].end > until:
+            raise ConfigError(f'{self.name}, phase {len(self.phases) - 1} ends at '
+                              f'{self.phases[-1].end}, but training at {until}; an end '
+                              'until then would fit')
         self.handle = module.register_forward_hook(self._scale)
 
     def before_train_iter(self,

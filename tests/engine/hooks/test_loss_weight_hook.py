@@ -104,12 +104,21 @@ def with_razors_own_loss():
                 preds_T=dict(from_student=False, recorder='fc')))))
 
 
-class Watch(LossWeightHook):
-    """Keeps what was seen in each iteration."""
+class Killed(Exception):
+    pass
 
-    def __init__(self, **kwargs):
+
+class Watch(LossWeightHook):
+    """Keeps what was seen in each iteration; the run may be killed before one of them."""
+
+    def __init__(self, killed_at=None, **kwargs):
         super().__init__(**kwargs)
-        self.seen = []
+        self.killed_at, self.seen = killed_at, []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == self.killed_at:
+            raise Killed
+        super().before_train_iter(runner, batch_idx, data_batch)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         self.seen.append(self.factor)
@@ -141,10 +150,12 @@ def test_an_interrupted_run_is_the_unbroken_one(tmp_path, by_epoch):
     phases = [dict(begin=0, end=2, start=0., stop=1.), dict(begin=3, end=5, start=1., stop=.3)]
     fields = dict(loss='loss_intra', phases=phases, by_epoch=by_epoch)
     until = 6
-    whole, first, second = Watch(**fields), Watch(**fields), Watch(**fields)
+    first = Watch(killed_at=8 if by_epoch else 4, **fields)
+    whole, second = Watch(**fields), Watch(**fields)
     unbroken = runner_of(tmp_path / 'whole', whole, None, by_epoch, until)
     unbroken.train()
-    runner_of(tmp_path / 'broken', first, None, by_epoch, 4, name='first').train()
+    with pytest.raises(Killed):
+        runner_of(tmp_path / 'broken', first, None, by_epoch, until, name='first').train()
     resumed = runner_of(tmp_path / 'broken', second, None, by_epoch, until, True, name='second')
     resumed.train()
 
@@ -160,7 +171,7 @@ def test_an_interrupted_run_is_the_unbroken_one(tmp_path, by_epoch):
 
 
 def test_the_loss_is_scaled_and_the_weight_logged(tmp_path):
-    fields = dict(loss='loss_intra', phases=[dict(begin=0, end=4, start=0.125, stop=1.125)])
+    fields = dict(loss='loss_intra', phases=[dict(begin=0, end=1, start=0.125, stop=1.125)])
     plain = runner_of(tmp_path / 'plain', Watch(**dict(fields, phases=[
         dict(begin=0, end=1, start=1., stop=1.)])), until=1)
     plain.train()
@@ -206,9 +217,11 @@ def test_a_task_loss_under_its_module_name(tmp_path):
     ([hook_config(), hook_config()], True, 'another one drives this loss'),
     ([hook_config()], False, 'by_epoch=True, but training counts iterations'),
     ([hook_config(loss='architecture.backbone')], True, 'ResNet gives a tuple, not a loss'),
+    ([hook_config(phases=[dict(DECAY, end=11)])], True,
+     'phase 0 ends at 11, but training at 10; an end until then would fit'),
 ])
 def test_mistakes_stop_the_run(tmp_path, hooks, by_epoch, message):
-    run = runner_of(tmp_path / 'run', hooks[0], by_epoch=by_epoch, until=1)
+    run = runner_of(tmp_path / 'run', hooks[0], by_epoch=by_epoch, until=10)
     for hook in hooks[1:]:
         run.register_hook(hook)
     with pytest.raises(ConfigError) as error:

@@ -1,0 +1,80 @@
+"""Student, teacher and data must mean the same classes."""
+from typing import Iterator, Sequence, Tuple
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from mmrazor.registry import HOOKS
+from torch import nn
+
+from ...errors import ConfigError
+
+# Where the task libraries keep heads that classify; an RPN's one class is no class of the data.
+HEADS = ('head', 'bbox_head', 'roi_head.bbox_head', 'decode_head', 'auxiliary_head')
+
+
+@HOOKS.register_module()
+class SameClassesHook(Hook):
+    """Stops before the first step where classes differ; ``tools/train.py`` adds it by itself.
+
+    The classes of the training data are compared with ``num_classes`` in the heads of student and
+    teacher, and with the names that the teacher's checkpoint was trained on. What states no
+    classes is not asked.
+
+    Args:
+        teacher (bool): False where a teacher of other classes is meant, as for links between
+            backbones. Defaults to True.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self, teacher: bool = True) -> None:
+        self.teacher = teacher
+
+    def before_train(self, runner: Runner) -> None:
+        """Compare."""
+        meta = getattr(runner.train_dataloader.dataset, 'metainfo', {})
+        classes = meta.get('classes')
+        if classes is None or 'thing_classes' in meta:  # panoptic heads share them out
+            return
+        algorithm = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        _check_counts(getattr(algorithm, 'architecture', algorithm), 'student', classes,
+                      f'num_classes={len(classes)}')
+        if self.teacher and hasattr(algorithm, 'teacher'):
+            fit = ("another checkpoint, or custom_hooks=[dict(type='mmrazor.SameClassesHook', "
+                   'teacher=False)] if this teacher is meant,')
+            _check_counts(algorithm.teacher, 'teacher', classes, fit)
+            _check_names(getattr(algorithm.teacher, 'checkpoint_classes', None), classes, fit)
+
+
+def _check_counts(network: nn.Module, side: str, classes: Sequence[str], fit: str) -> None:
+    for place, count in _counts(network):
+        if count != len(classes):
+            raise ConfigError(f"classes: the {side}'s {place} has {count}, the training data "
+                              f'{len(classes)} ({_some(classes)}); {fit} would fit')
+
+
+def _check_names(known: Sequence[str], classes: Sequence[str], fit: str) -> None:
+    if known is None or list(known) == list(classes):
+        return
+    if len(known) != len(classes):
+        found = f'{len(known)} ({_some(known)}), the training data {len(classes)} (' \
+                f'{_some(classes)})'
+    else:
+        index = [a == b for a, b in zip(known, classes)].index(False)
+        found = f'{known[index]!r} as number {index}, the training data {classes[index]!r}'
+    raise ConfigError(f"classes: the teacher's checkpoint has {found}; {fit} would fit")
+
+
+def _counts(network: nn.Module) -> Iterator[Tuple[str, int]]:
+    modules = dict(network.named_modules())
+    for place in filter(modules.__contains__, HEADS):
+        head = modules[place]
+        for part in head if isinstance(head, nn.ModuleList) else [head]:
+            count = getattr(part, 'num_classes', None)
+            if isinstance(count, int) and not (count == 1 and hasattr(part, 'conv_seg')):
+                yield place, count  # a segmentor may tell two classes by one number
+
+
+def _some(classes: Sequence[str]) -> str:
+    return ', '.join(map(str, classes[:3])) + (', ...' if len(classes) > 3 else '')
