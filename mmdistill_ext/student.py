@@ -45,19 +45,20 @@ def weights(checkpoint: dict) -> Dict[str, Tensor]:
     return OrderedDict(state)
 
 
-def check_fit(state: Dict[str, Tensor], student: nn.Module, path: str) -> None:
+def check_fit(state: Dict[str, Tensor], student: nn.Module, path: str,
+              what: str = 'the student') -> None:
     """Stop with one line unless names and shapes are the student's, all of them."""
     own = student.state_dict()
     found = {
         'missing': [key for key in own if key not in state],
-        'not in the student': [key for key in state if key not in own],
+        f'not in {what}': [key for key in state if key not in own],
         'of another shape': [
             f'{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}'
             for key in own if key in state and own[key].shape != state[key].shape]}
     wrong = [f'{len(keys)} {what} ({", ".join(keys[:3])}{", ..." if len(keys) > 3 else ""})'
              for what, keys in found.items() if keys]
     if wrong:
-        raise ConfigError(f'{path} does not fit the student {type(student).__name__}: of its '
+        raise ConfigError(f'{path} does not fit {what} {type(student).__name__}: of its '
                           f'{len(own)} weights, ' + '; '.join(wrong))
 
 

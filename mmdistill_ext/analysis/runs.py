@@ -1,4 +1,5 @@
 """What mmengine leaves in a work_dir: curves, step times, the trained student."""
+import copy
 import json
 import statistics
 from pathlib import Path
@@ -49,7 +50,11 @@ def last_checkpoint(work_dir: Path) -> Optional[Path]:
 
 def student_config(config: Config) -> ConfigDict:
     """The model that a config trains and that is deployed: its student, if it distils."""
-    return config.model.get('architecture', config.model)
+    model = copy.deepcopy(config.model.get('architecture', config.model))
+    preprocessor = config.model.get('data_preprocessor') or config.get('data_preprocessor')
+    if preprocessor:
+        model.setdefault('data_preprocessor', preprocessor)
+    return model
 
 
 def load_student(config: Config, checkpoint: str) -> nn.Module:

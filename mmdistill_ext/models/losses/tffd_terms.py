@@ -12,6 +12,18 @@ from .feature_l2 import feature_l2
 Distance = Callable[[Tensor, Tensor], Tensor]
 
 
+def channel_norms(feature: Tensor, p: float = 2, over: Tuple[int, ...] = (2, 3)) -> Tensor:
+    """The salience of channels: the l_p norm of their maps.
+
+    Args:
+        feature (Tensor): ``[N, C, H, W]``.
+        p (float): Which norm. Defaults to 2.
+        over (tuple[int]): Dimensions. Defaults to H and W, which gives ``[N, C]``.
+    """
+    return torch.linalg.vector_norm(
+        feature, p, dim=over, dtype=torch.promote_types(feature.dtype, torch.float32))
+
+
 @torch.no_grad()
 def channel_order(feature: Tensor, p: float = 2, rank: str = 'sample') -> Tensor:
     """The channels from the strongest to the weakest l_p norm.
@@ -26,9 +38,7 @@ def channel_order(feature: Tensor, p: float = 2, rank: str = 'sample') -> Tensor
     Returns:
         Tensor: ``[N, C]`` channel numbers; all rows are equal where ``rank`` is 'batch'.
     """
-    norms = torch.linalg.vector_norm(
-        feature, p, dim=(2, 3) if rank == 'sample' else (0, 2, 3),
-        dtype=torch.promote_types(feature.dtype, torch.float32))
+    norms = channel_norms(feature, p, (2, 3) if rank == 'sample' else (0, 2, 3))
     order = norms.argsort(dim=-1, descending=True, stable=True)  # stable: dead channels tie at 0
     return order.expand(feature.shape[:2])
 

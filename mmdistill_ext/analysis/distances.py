@@ -1,0 +1,103 @@
+"""How far the student's features are from the teacher's, before and after the connector."""
+from pathlib import Path
+from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence
+
+import numpy as np
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor
+
+from . import figures
+from .pairs import pairs
+from .tables import Table
+
+
+class Distance(NamedTuple):
+    """The L2 distance at one place, as Table 6 of the channel paper compares it.
+
+    Args:
+        name (str): Of the pair.
+        channels (tuple[int, int]): Of student and teacher.
+        before (float, optional): ``|F_s - F_t| / |F_t|`` over all test pictures; None where the
+            numbers of channels, or the sizes, differ.
+        after (float): The same with the student's feature behind its connector.
+        mse_before (float, optional): ``(F_s - F_t)^2``, mean over all elements.
+        mse_after (float): The same behind the connector.
+    """
+    name: str
+    channels: tuple
+    before: Optional[float]
+    after: float
+    mse_before: Optional[float]
+    mse_after: float
+
+
+def measure(algorithm: BaseModel, batches: Iterable[dict]) -> List[Distance]:
+    """Distances at every place where a distillation compares.
+
+    Args:
+        algorithm (BaseModel): With connectors as they were trained.
+        batches (Iterable[dict]): Of a dataloader.
+    """
+    sums: Dict[str, Tensor] = {}  # squares: teacher, before, after; then elements
+    channels = {}
+    for batch in batches:
+        for pair in pairs(algorithm, batch):
+            before = _squares(pair.student, pair.teacher) \
+                if pair.student.shape == pair.teacher.shape else float('nan')
+            found = [_squares(pair.teacher), before, _squares(pair.bridged, pair.teacher),
+                     pair.teacher.numel()]
+            sums[pair.name] = sums.get(pair.name, 0) + torch.tensor(found, dtype=torch.double)
+            channels[pair.name] = pair.student.shape[1], pair.teacher.shape[1]
+    rows = []
+    for name, (teacher, before, after, count) in sums.items():
+        numbers = [(before / teacher).sqrt(), (after / teacher).sqrt(), before / count,
+                   after / count]
+        rows.append(Distance(name, channels[name], *(
+            None if number.isnan() else number.item() for number in numbers)))
+    return rows
+
+
+def _squares(a: Tensor, b: Optional[Tensor] = None) -> float:
+    difference = a.double() if b is None else a.double() - b.double()
+    return difference.square().sum().item()
+
+
+def table(rows: Sequence[Distance]) -> Table:
+    """The csv's columns."""
+    return Table(
+        ['place', 'student channels', 'teacher channels', 'L2 before / teacher norm',
+         'L2 after / teacher norm', 'MSE before', 'MSE after'],
+        [[row.name, *row.channels, *row[2:]] for row in rows])
+
+
+def draw(rows: Sequence[Distance], path: Path) -> None:
+    """Two bars a place.
+
+    Args:
+        rows (Sequence[Distance]): What was measured.
+        path (Path): The png to write.
+    """
+    figure = figures.new(max(4.5, 1.6 + 1.3 * len(rows)), 3.6)
+    axes = figure.add_subplot()
+    place = np.arange(len(rows))
+    both = any(row.before is not None for row in rows)
+    fields = dict(before=figures.AMBER, after=figures.BLUE) if both else dict(after=figures.BLUE)
+    for offset, (field, colour) in zip((-.2, .2) if both else (0, ), fields.items()):
+        values = [getattr(row, field) for row in rows]
+        bars = axes.bar(place + offset, [value or 0 for value in values], .38, color=colour,
+                        label=f'{field} the connector')
+        axes.bar_label(bars, ['–' if value is None else f'{value:.2f}' for value in values],
+                       padding=2, fontsize=9)
+    axes.axhline(1, color=figures.GREY, linewidth=1, linestyle=':',
+                 label='a feature of zeros')
+    axes.set_xticks(place, [f'{row.name}\n{row.channels[0]} → {row.channels[1]} channels'
+                            for row in rows], fontsize=9)
+    axes.set_ylabel("L2 distance / teacher's norm")
+    axes.margins(y=.12)
+    axes.legend(fontsize=9, loc='upper left', bbox_to_anchor=(0, 1.16), ncols=3, frameon=False,
+                columnspacing=1.2)
+    if any(row.before is None for row in rows):
+        axes.set_xlabel('before the connector there is no distance where channels differ',
+                        fontsize=9)
+    figures.save(figure, path)

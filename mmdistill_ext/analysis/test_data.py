@@ -1,0 +1,63 @@
+"""Pictures of a config's test data, or any others through the same pipeline."""
+from pathlib import Path
+from typing import Iterable, List, Optional, Sequence
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset, Compose, pseudo_collate
+from mmrazor.registry import DATASETS
+from torch.utils.data import DataLoader, Subset
+
+from ..errors import ConfigError
+
+
+def batches(cfg: Config, images: int) -> Iterable[dict]:
+    """Pictures evenly spread over the test data, in its batch size; nothing is picked by hand.
+
+    Args:
+        cfg (Config): Has a ``test_dataloader``.
+        images (int): How many.
+    """
+    return DataLoader(_spread(cfg, images), collate_fn=pseudo_collate,
+                      batch_size=cfg.test_dataloader.get('batch_size', 1))
+
+
+def pictures(cfg: Config, images: int, files: Optional[Sequence[str]] = None) -> List[dict]:
+    """The pictures that are named, else some of the test data; each a batch of its own."""
+    return [pseudo_collate([item]) for item in (_given(cfg, files) if files else
+                                                _spread(cfg, images))]
+
+
+def metainfo(cfg: Config) -> dict:
+    """What the data set says of itself, such as its ``classes``."""
+    return _dataset(cfg).metainfo
+
+
+def shown(batch: dict) -> np.ndarray:
+    """The picture of a batch of one, [H, W, 3] in RGB; OpenMMLab loads BGR."""
+    return batch['inputs'][0].permute(1, 2, 0).flip(-1).numpy()
+
+
+def _dataset(cfg: Config) -> BaseDataset:
+    return DATASETS.build(cfg.test_dataloader.dataset)
+
+
+def _spread(cfg: Config, count: int) -> Subset:
+    dataset = _dataset(cfg)
+    if count < 1:
+        raise ConfigError(f'--images is 1 or more, found {count}')
+    count = min(count, len(dataset))
+    return Subset(dataset, [int((i + .5) * len(dataset) / count) for i in range(count)])
+
+
+def _given(cfg: Config, files: Sequence[str]) -> List[dict]:
+    for file in files:
+        if not Path(file).is_file():
+            raise ConfigError(f'no picture at {file}')
+    pipeline = Compose(_unannotated(cfg.test_dataloader.dataset.pipeline))
+    return [pipeline(dict(img_path=str(file), img_id=i)) for i, file in enumerate(files)]
+
+
+def _unannotated(pipeline: Sequence[dict]) -> List[dict]:
+    return [dict(step, transforms=_unannotated(step['transforms'])) if 'transforms' in step
+            else step for step in pipeline if 'Annotations' not in str(step['type'])]
