@@ -81,7 +81,8 @@ def load_strictly(teacher: nn.Module, path: str) -> None:
                                 ('misshapen', misshapen)) if keys]
     if wrong:
         raise ConfigError(f'teacher_ckpt {path!r} does not fit the teacher '
-                          f'({type(teacher).__name__}): {"; ".join(wrong)}')
+                          f'({type(teacher).__name__}): {"; ".join(wrong)}; the config and the '
+                          'checkpoint of one network would fit')
 
 
 def build_teacher(teacher: Union[BaseModel, dict], checkpoint: Optional[str],

@@ -15,6 +15,7 @@ from ...errors import ConfigError
 from ..bridges import bridge_between, check_stages
 from ..dry_run import dry_run
 from ..frozen import frozen
+from ..losses.build import build_loss
 from ..losses.fcfd import pooled
 from ..path_stats import PathStats
 from ..paths import Path, PathSampler
@@ -84,9 +85,9 @@ class FCFDDistill(LeanTeacherDistill):
         if partial and self.terms['s2t'] != ['l2']:
             raise ConfigError('partial=True goes through one stage, where there are no logits: set '
                               f"s2t_terms='l2', found {s2t_terms!r}")
-        self.loss_kd = MODELS.build(loss_kd)
-        self.loss_func_kl = MODELS.build(loss_func_kl)
-        self.loss_mse = MODELS.build(loss_mse)
+        self.loss_kd = build_loss('loss_kd', loss_kd)
+        self.loss_func_kl = build_loss('loss_func_kl', loss_func_kl)
+        self.loss_mse = build_loss('loss_mse', loss_mse)
         self.bridges = self.build_bridges()
         self.path_stats = PathStats({
             path.name: (self.student, list(self.student_net.modules_after(path.k)))

@@ -8,13 +8,13 @@ from mmengine.structures import BaseDataElement
 from mmrazor.models.algorithms.base import LossResults
 from mmrazor.models.task_modules import RecorderManager
 from mmrazor.models.utils import add_prefix
-from mmrazor.registry import MODELS
 from torch import Tensor, nn
 
 from ..connectors.fcfd_bridge import FCFDBridge
 from ..dry_run import dry_run
 from ..frozen import frozen
 from ..lens import check_facts, check_maps, get_head, try_out
+from ..losses.build import build_loss
 from ..path_stats import PathStats
 from .lean_teacher_distill import LeanTeacherDistill
 
@@ -62,8 +62,8 @@ class FCFDHead(LeanTeacherDistill):
         self.path_stats = PathStats(dict(
             s2t=(self.teacher, () if self.teacher_norm_eval else names['teacher']),
             t2s=(self.student, names['student'])))
-        self.loss_app = MODELS.build(loss_app)
-        self.loss_func = MODELS.build(loss_func)
+        self.loss_app = build_loss('loss_app', loss_app)
+        self.loss_func = build_loss('loss_func', loss_func)
 
     # What a kind of head has to say.
 

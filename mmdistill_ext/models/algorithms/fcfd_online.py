@@ -5,6 +5,7 @@ from mmengine.structures import BaseDataElement
 from mmrazor.models.algorithms.base import LossResults
 from mmrazor.registry import MODELS
 
+from ..losses.build import build_loss
 from ..staged import Record
 from .fcfd_distill import FCFDDistill, compare
 
@@ -21,7 +22,7 @@ class FCFDOnline(FCFDDistill):
     def __init__(self, loss_teacher_kd: dict = dict(type='KLDivergence'),  # noqa: B006
                  **kwargs) -> None:
         super().__init__(teacher_trainable=True, **kwargs)
-        self.loss_teacher_kd = MODELS.build(loss_teacher_kd)
+        self.loss_teacher_kd = build_loss('loss_teacher_kd', loss_teacher_kd)
 
     def fcfd_losses(self, student: Record, teacher: Record,
                     data_samples: Optional[List[BaseDataElement]]) -> LossResults:

@@ -5,7 +5,7 @@ from mmrazor.models.architectures.connectors.base_connector import BaseConnector
 from mmrazor.registry import MODELS
 from torch import Tensor, nn
 
-from mmdistill_ext.errors import ConfigError
+from mmdistill_ext.errors import ConfigError, whole
 
 
 @MODELS.register_module()
@@ -65,10 +65,9 @@ class MLPConnector(BaseConnector):
                  hidden_channels: Optional[int] = None,
                  num_hidden: int = 1) -> None:
         super().__init__()
-        if num_hidden < 1:
-            raise ConfigError(f'MLPConnector: num_hidden is {num_hidden}, 1 or more would fit '
-                              '(without a hidden layer it is the LinearConnector)')
-        width = out_channels if hidden_channels is None else hidden_channels
+        whole('MLPConnector: num_hidden', num_hidden)  # none would be the LinearConnector
+        width = out_channels if hidden_channels is None else \
+            whole('MLPConnector: hidden_channels', hidden_channels)
         layers = []
         for _ in range(num_hidden):
             layers += [nn.Conv2d(in_channels, width, 1), nn.ReLU(inplace=True)]

@@ -21,6 +21,7 @@ from .link_levels import (
     check_signature,
     features_of,
     recorder_key,
+    too_few,
 )
 from .links import Link
 
@@ -60,6 +61,7 @@ class LinkDistiller(ConfigurableDistiller):
             teacher_recorders=_with_places(teacher_recorders, parsed, 'teacher'),
             **kwargs)
         self.links = parsed
+        self.level_values: Dict[str, List[Tensor]] = {}  # of the last step, for who looks for a NaN
         for link in self.links:
             if link.name in self.distill_losses:
                 raise ConfigError(f'link {link.name!r}: distill_losses has a loss of that name')
@@ -112,6 +114,9 @@ class LinkDistiller(ConfigurableDistiller):
             level['teacher'] = t.record
             if link.connector:
                 level['connector'] = f'{link.name}_{index}'
+                if level['connector'] in self.connectors:
+                    raise ConfigError(f'link {link.name!r}: connectors has one that is called '
+                                      f"{level['connector']!r}, which the link's own would be")
                 self.connectors[level['connector']] = build_connector(link, s, t)
             with untouched(self):
                 compute = partial(self.level_loss, link, level, s.tensor.float(),
@@ -127,34 +132,44 @@ class LinkDistiller(ConfigurableDistiller):
             student (Tensor): [N, C_s, H, W] or [N, C_s].
             teacher (Tensor): [N, C_t, H, W] or [N, C_t].
         """
-        if link.resize and student.shape[2:] != teacher.shape[2:]:
-            student = F.interpolate(
-                student, size=teacher.shape[2:], mode='bilinear', align_corners=False)
-        if link.connector:
-            student = self.connectors[level['connector']](student)
+        student = self.bridged(link, level, student, teacher)
         if student.dtype == torch.float32:
             teacher = teacher.float()  # a teacher in half precision of its own
         # A teacher in channels_last: some of MMRazor's losses take a view of it.
         return self.distill_losses[link.name](student, teacher.contiguous())
 
+    def bridged(self, link: Link, level: dict, student: Tensor, teacher: Tensor) -> Tensor:
+        """The student's feature as its loss sees it: resized where asked, and transformed."""
+        if link.resize and student.shape[2:] != teacher.shape[2:]:
+            student = F.interpolate(
+                student, size=teacher.shape[2:], mode='bilinear', align_corners=False)
+        return self.connectors[level['connector']](student) if link.connector else student
+
     def level_losses(self, link: Link) -> List[Tensor]:
         """The loss of each level of a link, from what the recorders hold."""
-        features = [self._feature(True, **level['student']) for level in link.levels]
+        features = [self.feature(True, **level['student']) for level in link.levels]
         if not link.teacher:
             return [self.distill_losses[link.name](features)]
-        targets = [self._feature(False, **level['teacher']) for level in link.levels]
+        targets = [self.feature(False, **level['teacher']) for level in link.levels]
         return [self.level_loss(link, *level) for level in zip(link.levels, features, targets)]
 
-    def _feature(self, from_student: bool, recorder: str, record_idx: int,
+    def feature(self, from_student: bool, recorder: str, record_idx: int,
                  data_idx: int = 0) -> Tensor:
         """One tensor of a record, which may be a tensor, a tuple, tuples in a tuple, or a dict."""
-        return tensors_of(self.get_record(recorder, from_student, record_idx))[data_idx]
+        recorders = self.student_recorders if from_student else self.teacher_recorders
+        records = recorders.get_recorder(recorder).data_buffer
+        tensors = tensors_of(records[record_idx]) if record_idx < len(records) else []
+        if data_idx >= len(tensors):
+            raise too_few(self.links, recorder, from_student, len(records))
+        return tensors[data_idx]
 
     def compute_distill_losses(self) -> LossResults:
         """The losses of MMRazor's mappings, then one for each link (summed over its levels)."""
         losses = super().compute_distill_losses()
         for link in self.links:
-            losses[link.name] = sum(self.level_losses(link))
+            levels = self.level_losses(link)
+            self.level_values[link.name] = [level.detach() for level in levels]
+            losses[link.name] = sum(levels)
         return losses
 
 

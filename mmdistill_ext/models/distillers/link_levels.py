@@ -49,6 +49,15 @@ def features_of(places: List[str], outputs: Dict[str, list]) -> List[Feature]:
     return features
 
 
+def too_few(links: List[Link], recorder: str, from_student: bool, ran: int) -> ConfigError:
+    """What to say of a place that gave more when the model was tried out than it does now."""
+    side, place = 'student' if from_student else 'teacher', recorder[len(recorder_key('')):]
+    names = ', '.join(repr(link.name) for link in links if place in getattr(link, side))
+    return ConfigError(f'link {names}, {side}: {place!r} ran {ran} times in this training step and '
+                       'gave less than when the model was tried out; name a module that runs alike '
+                       'in training and evaluation')
+
+
 def check_levels(link: Link, student: List[Feature], teacher: List[Feature]) -> None:
     """As many levels on both sides, and maps of one size unless the link resizes."""
     if not link.teacher:
@@ -68,17 +77,27 @@ def check_levels(link: Link, student: List[Feature], teacher: List[Feature]) -> 
 
 def build(link: Link, what: str, config: dict) -> nn.Module:
     """Build a link's loss or connector; what is not registered is an error with nearest names."""
-    if isinstance(config['type'], str) and MODELS.get(config['type']) is None:
-        raise ConfigError(f'link {link.name!r}: {what} {config["type"]!r} is not registered; '
-                          f'{nearest(config["type"], MODELS.module_dict)}')
+    kind = config['type']
+    if isinstance(kind, str) and MODELS.get(kind) is None:
+        raise ConfigError(f'link {link.name!r}: {what} {kind!r} is not registered; '
+                          f'{nearest(kind, MODELS.module_dict)}')
     try:
-        return MODELS.build(config)
-    except TypeError as error:  # a field that does not exist, or one that is missing
-        raise ConfigError(f'link {link.name!r}: {what} {config["type"]!r}: {error}') from error
+        module = MODELS.build(config)
+    except Exception as error:  # a field that does not exist or is missing, or a value that cannot
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigError(f'link {link.name!r}: {what} {kind!r}: {reason}') from error
+    if not isinstance(module, nn.Module):
+        raise ConfigError(f'link {link.name!r}: {what} {kind!r} is a {type(module).__name__}, not '
+                          'a module')
+    return module
 
 
 def build_connector(link: Link, student: Feature, teacher: Feature) -> nn.Module:
     """Build the transform of one level with the channel numbers of the two models."""
+    for feature in (student, teacher):
+        if feature.tensor.ndim < 2:
+            raise ConfigError(f'link {link.name!r}: {feature.place} gives a '
+                              f'{list(feature.tensor.shape)}, which has no channels to connect')
     config = dict(link.connector)
     kind = MODELS.get(config['type']) if isinstance(config['type'], str) else config['type']
     taken = signature(kind.__init__).parameters if kind else {}
@@ -109,10 +128,14 @@ def attempt(link: Link, compute: Callable, *features: Feature) -> None:
     """Compute a loss once, so that features that do not meet fail here and not in a step."""
     shapes = ' and '.join(feature.shape for feature in features)
     try:
-        compute()
+        loss = compute()
     except ConfigError as error:
         raise ConfigError(f'link {link.name!r}, {shapes}: {error}') from error
-    except (RuntimeError, AssertionError, ValueError, IndexError, TypeError) as error:
+    except Exception as error:  # whatever the loss or the connector does not take
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ConfigError(f'link {link.name!r}: {shapes} (C, H, W) do not meet: {reason}; '
                           'a connector makes them') from error
+    if not isinstance(loss, Tensor) or loss.numel() != 1:
+        what = list(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+        raise ConfigError(f'link {link.name!r}: {link.loss["type"]} gives {what}, and a loss is '
+                          'one number')

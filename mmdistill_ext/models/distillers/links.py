@@ -1,11 +1,10 @@
 """What a user writes as a link, checked and put into one form."""
-import math
 from dataclasses import dataclass, field
 from typing import List, Optional, Union
 
 from mmengine.config import ConfigDict
 
-from ...errors import ConfigError, nearest
+from ...errors import ConfigError, nearest, number
 
 FIELDS = ('student', 'teacher', 'connector', 'loss', 'resize')
 
@@ -33,6 +32,9 @@ class Link:
     @classmethod
     def from_config(cls, name: str, config: dict) -> 'Link':
         """Check the fields of one entry of ``links``."""
+        if not isinstance(name, str) or '.' in name:
+            raise ConfigError(f'link {name!r}: a name is text without a dot, which torch cannot '
+                              'have in the name of a module')
         if 'loss' not in name:
             raise ConfigError(f"link {name!r}: the name must contain 'loss', else mmengine logs it "
                               f"without training on it; try 'loss_{name}'")
@@ -41,7 +43,8 @@ class Link:
                               f'found {type(config).__name__} {config!r}')
         for key in config:
             if key not in FIELDS:
-                raise ConfigError(f'link {name!r}: unknown field {key!r}; {nearest(key, FIELDS)}')
+                raise ConfigError(f'link {name!r}: unknown field {key!r}; '
+                                  f'{nearest(str(key), FIELDS)}')
         for key in ('student', 'loss'):
             if not config.get(key):
                 raise ConfigError(f'link {name!r}: the field {key!r} is missing')
@@ -72,10 +75,9 @@ def _typed(name: str, key: str, config: Union[str, dict, None]) -> Optional[dict
         return None
     if isinstance(config, str):
         config = dict(type=config)
-    if not isinstance(config, dict) or 'type' not in config:
+    if not isinstance(config, dict) or not (
+            isinstance(config.get('type'), str) or callable(config.get('type'))):
         raise ConfigError(f"link {name!r}: {key!r} is a name or a dict with 'type', "
                           f'found {config!r}')
-    weight = config.get('loss_weight', 1.)
-    if not isinstance(weight, (int, float)) or not 0 <= weight < math.inf:
-        raise ConfigError(f"link {name!r}: 'loss_weight' is a number from 0 on, found {weight!r}")
+    number(f"link {name!r}: 'loss_weight'", config.get('loss_weight', 1.))
     return ConfigDict(config)

@@ -3,6 +3,7 @@ from mmrazor.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...errors import number
 from .feature_l2 import feature_l2
 
 
@@ -31,7 +32,7 @@ class FeatureMSELoss(nn.Module):
 
     def __init__(self, loss_weight: float = 1.) -> None:
         super().__init__()
-        self.loss_weight = loss_weight
+        self.loss_weight = number('FeatureMSELoss: loss_weight', loss_weight)
 
     def forward(self, s_feature: Tensor, t_feature: Tensor) -> Tensor:
         """See :func:`feature_mse`."""

@@ -10,6 +10,7 @@ from mmrazor.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...errors import number
 from .fcfd import feature_mse
 from .kd import kl_divergence
 
@@ -102,7 +103,7 @@ class _AnswerLoss(nn.Module):
 
     def __init__(self, loss_weight: float = 1.) -> None:
         super().__init__()
-        self.loss_weight = loss_weight
+        self.loss_weight = number(f'{type(self).__name__}: loss_weight', loss_weight)
 
     def _weighted(self, terms: Dict[str, Tensor]) -> Dict[str, Tensor]:
         return {name: self.loss_weight * value for name, value in terms.items()}
@@ -128,7 +129,7 @@ class DenseAnswerLoss(_AnswerLoss):
 
     def __init__(self, loss_weight: float = 1., score_thr: float = .05) -> None:
         super().__init__(loss_weight)
-        self.score_thr = score_thr
+        self.score_thr = number('DenseAnswerLoss: score_thr', score_thr)
 
     def forward(self, answer, target) -> Dict[str, Tensor]:
         return self._weighted(dense_terms(answer, target, self.score_thr))

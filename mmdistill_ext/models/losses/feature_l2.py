@@ -4,7 +4,7 @@ from mmrazor.registry import MODELS
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from mmdistill_ext.errors import ConfigError
+from mmdistill_ext.errors import ConfigError, number
 
 
 class _SquaredDistance(torch.autograd.Function):
@@ -58,7 +58,7 @@ class FeatureL2Loss(nn.Module):
 
     def __init__(self, loss_weight: float = 1.0) -> None:
         super().__init__()
-        self.loss_weight = loss_weight
+        self.loss_weight = number('FeatureL2Loss: loss_weight', loss_weight)
 
     def forward(self, s_feature: Tensor, t_feature: Tensor) -> Tensor:
         """See :func:`feature_l2`.

@@ -4,6 +4,8 @@ from mmrazor.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...errors import number
+
 
 def kl_divergence(student: Tensor, teacher: Tensor, tau: float = 1.) -> Tensor:
     """``tau^2 * KL(softmax(teacher / tau) || softmax(student / tau))``, mean over the batch.
@@ -59,8 +61,10 @@ class DecoupledKLLoss(nn.Module):
     def __init__(self, tau: float = 1., tckd_weight: float = 1., nckd_weight: float = 2.,
                  loss_weight: float = 1.) -> None:
         super().__init__()
-        self.tau, self.loss_weight = tau, loss_weight
-        self.tckd_weight, self.nckd_weight = tckd_weight, nckd_weight
+        self.tau = number('DecoupledKLLoss: tau', tau, 1e-3)
+        self.tckd_weight = number('DecoupledKLLoss: tckd_weight', tckd_weight)
+        self.nckd_weight = number('DecoupledKLLoss: nckd_weight', nckd_weight)
+        self.loss_weight = number('DecoupledKLLoss: loss_weight', loss_weight)
 
     def forward(self, preds_S: Tensor, preds_T: Tensor, gt_labels: Tensor) -> Tensor:
         """See :func:`decoupled_kl`; the arguments are named as in MMRazor."""

@@ -4,7 +4,7 @@ from typing import Any, List, Sequence
 from mmrazor.registry import MODELS
 from torch import Tensor, nn
 
-from ...errors import ConfigError, nearest
+from ...errors import ConfigError, nearest, number
 from .distances import DISTANCES
 from .tffd_terms import inter_layer, intra_layer, pooled_to
 
@@ -19,7 +19,7 @@ class _TfFDLoss(nn.Module):
     def __init__(self, distance: str, loss_weight: float) -> None:
         super().__init__()
         self.distance = DISTANCES[self._one_of('distance', str(distance).lower(), DISTANCES)]
-        self.loss_weight = loss_weight
+        self.loss_weight = number(f'{type(self).__name__}: loss_weight', loss_weight)
 
     def _one_of(self, field: str, value: Any, known: Sequence[str]) -> Any:
         if value not in known:

@@ -365,8 +365,8 @@ def test_a_checkpoint_that_does_not_count_batches_fits(tmp_path):
 
 def test_pretrained_is_loaded_as_strictly_as_teacher_ckpt(monkeypatch):
     teacher = dict(cfg_path='mmpretrain::resnet/resnet18_8xb32_in1k.py', pretrained=True)
-    monkeypatch.setattr('mmdistill_ext.models.teacher.read_state_dict',
-                        lambda path: {path.rsplit('/', 1)[-1]: torch.zeros(1)})
+    monkeypatch.setattr('mmdistill_ext.models.teacher.read_checkpoint',
+                        lambda path: ({path.rsplit('/', 1)[-1]: torch.zeros(1)}, None))
     message = refused(random_teacher=False, teacher=teacher)
     assert '1 unexpected: resnet18_8xb32_in1k_' in message and 'missing: backbone.conv1' in message
 

@@ -124,7 +124,7 @@ def test_mlp_wider_and_deeper():
     assert widths(build('MLPConnector', 4, 6)) == [(4, 6), (6, 6)]
     assert widths(build('MLPConnector', 4, 6, hidden_channels=12)) == [(4, 12), (12, 6)]
     assert widths(build('MLPConnector', 4, 6, num_hidden=2)) == [(4, 6), (6, 6), (6, 6)]
-    with pytest.raises(ConfigError, match='num_hidden is 0'):
+    with pytest.raises(ConfigError, match='num_hidden is a whole number from 1, found 0'):
         build('MLPConnector', 4, 6, num_hidden=0)
 
 
