@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
 
 REPO = Path(__file__).parent.parent
 TORCH = 'def tensor(values):\n    return values\n'
@@ -312,7 +313,12 @@ def test_wheel(tmp_path):
     configs = {f'mmdistill_ext/.mim/{file.relative_to(clone)}'
                for file in clone.glob('configs/**/*.py')}
     assert configs and configs <= set(names)
-    assert 'mmdistill_ext/.mim/tools/train.py' in names
+    tools = {f'mmdistill_ext/.mim/{file.relative_to(clone)}'
+             for file in [*clone.glob('tools/**/*.py'), *clone.glob('tools/*.sh')]}
+    assert 'mmdistill_ext/.mim/tools/analysis/function_consistency.py' in tools <= set(names)
+    # What `mim search` and `mim train mmdistill_ext CONFIG` read.
+    index = yaml.safe_load((clone / 'model-index.yml').read_text())['Import']
+    assert {f'mmdistill_ext/.mim/{file}' for file in ['model-index.yml', *index]} <= set(names)
     subprocess.run([sys._base_executable, '-m', 'venv', tmp_path / 'venv'], check=True)
     python = str(tmp_path / 'venv/bin/python')
     pip('install', '-q', '--no-deps', '--no-index', str(path), python=python)
