@@ -1,4 +1,4 @@
-"""FCFD, function-consistent feature distillation, for classifiers (METHODS section 2)."""
+"""FCFD, function-consistent feature distillation, for classifiers (docs/fcfd.md)."""
 from contextlib import nullcontext
 from inspect import signature
 from typing import Dict, List, Optional, Sequence, Union

@@ -1,4 +1,4 @@
-"""FCFD with a head as the lens: what detectors and segmentors share (METHODS section 2)."""
+"""FCFD with a head as the lens: what detectors and segmentors share (docs/fcfd_det_seg.md)."""
 from abc import abstractmethod
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 

@@ -1,4 +1,4 @@
-"""The transforms that also look at neighbouring pixels, for the ablation of METHODS section 1."""
+"""The transforms that also look at neighbouring pixels, for the ablation in configs/mlp/README.md."""
 import math
 
 import torch

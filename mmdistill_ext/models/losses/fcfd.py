@@ -1,4 +1,4 @@
-"""Distances between features in FCFD, METHODS section 2."""
+"""Distances between features in FCFD, docs/fcfd.md."""
 from mmrazor.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F

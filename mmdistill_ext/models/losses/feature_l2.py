@@ -1,4 +1,4 @@
-"""Squared distance between two feature maps, METHODS section 1."""
+"""Squared distance between two feature maps, docs/mlp.md."""
 import torch
 from mmrazor.registry import MODELS
 from torch import Tensor, nn
@@ -53,7 +53,7 @@ class FeatureL2Loss(nn.Module):
     """``loss_weight * sum((F_s - F_t)^2) / N``.
 
     Args:
-        loss_weight (float): alpha in METHODS section 1. Defaults to 1.0.
+        loss_weight (float): alpha in docs/mlp.md. Defaults to 1.0.
     """
 
     def __init__(self, loss_weight: float = 1.0) -> None:

@@ -1,4 +1,4 @@
-"""Tf-FD, distillation without a teacher: METHODS section 3, paper equations (2) to (4)."""
+"""Tf-FD, distillation without a teacher (docs/tffd.md), the paper's equations (2) to (4)."""
 from typing import Any, List, Sequence
 
 from mmrazor.registry import MODELS

@@ -1,4 +1,4 @@
-"""The terms of Tf-FD, one layer or one pair of layers each: METHODS section 3."""
+"""The terms of Tf-FD, one layer or one pair of layers each (docs/tffd.md)."""
 from typing import Callable, Iterator, Sequence, Tuple
 
 import torch
