@@ -1,4 +1,4 @@
-"""The transforms that also look at neighbouring pixels, for the ablation in configs/mlp/README.md."""
+"""The transforms that also look at neighbouring pixels, for the ablation in configs/mlp."""
 import math
 
 import torch
