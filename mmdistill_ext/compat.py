@@ -68,7 +68,8 @@ def forbid_installing() -> None:
 
 def enable() -> None:
     """Bridge every known gap. Called by ``import mmdistill_ext``."""
-    from . import safe_load
+    from . import safe_load, safe_save
     let_mmrazor_import()
     safe_load.enable()
+    safe_save.enable()
     forbid_installing()

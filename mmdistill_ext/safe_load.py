@@ -71,12 +71,13 @@ def _known_to_old_torch() -> Dict[str, Any]:
             'collections.Counter': collections.Counter, 'builtins.set': set}
 
 
-def read(filename: str, map_location: Any = None) -> Any:
+def read(filename: str, map_location: Any = None, mmap: bool = False) -> Any:
     """``torch.load`` for files that nobody has to trust.
 
     Args:
         filename (str): A checkpoint on disk.
         map_location: As for ``torch.load``.
+        mmap (bool): Read each tensor when it is first looked at. Defaults to False.
 
     Raises:
         ConfigError: The file holds something that no checkpoint of mmengine's holds, or is cut
@@ -90,7 +91,7 @@ def read(filename: str, map_location: Any = None) -> Any:
             load=lambda file, **kwargs: _Unpickler(file, **kwargs).load()))
     open(filename, 'rb').close()  # not there or not ours to read: that is said by the system
     try:
-        return torch.load(filename, map_location=map_location, **options)
+        return torch.load(filename, map_location=map_location, mmap=mmap, **options)
     except Exception as error:  # torch has no one error for files that are not its own
         found = re.search(r"Unsupported global: GLOBAL (.+?)(?: was not an allowed.*)?$"
                           r"|Unsupported class (\S+)|but got <class '(\S+)'>", str(error), re.M)

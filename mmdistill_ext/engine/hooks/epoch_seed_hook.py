@@ -1,7 +1,15 @@
 """Random numbers that do not depend on how often a run was interrupted."""
-from mmengine.hooks import Hook
+from functools import partial
+from typing import Any
+
+from mmengine.dataset import worker_init_fn
+from mmengine.dist import get_world_size
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.runner import IterBasedTrainLoop, Runner
 from mmengine.runner.utils import set_random_seed
 from mmrazor.registry import HOOKS
+
+from ...errors import ConfigError
 
 
 @HOOKS.register_module()
@@ -9,9 +17,48 @@ class EpochSeedHook(Hook):
     """Seeds all generators with ``seed + epoch`` when an epoch starts.
 
     mmengine's checkpoints hold no random state. With this hook a run that was resumed draws the
-    augmentations and dropout masks of the run that was left alone, as long as no worker process
-    outlives an epoch: ``num_workers=0`` or ``persistent_workers=False``.
+    augmentations and dropout masks of the run that was left alone. Workers are seeded anew in
+    each epoch too, so they may not outlive one: ``persistent_workers=False``.
+
+    Where training counts iterations (``IterBasedTrainLoop``), it seeds with ``seed + iteration``
+    before each batch is fetched. A resumed run fetches all batches before its own once more, as
+    mmengine does there, so workers are where they were.
     """
 
-    def before_train_epoch(self, runner) -> None:
+    def before_train(self, runner: Runner) -> None:
+        """Refuse what no seed can repeat; where iterations count, seed before each batch."""
+        loop, loader = runner.train_loop, runner.train_dataloader
+        if runner._randomness_cfg.get('seed') is None:
+            raise ConfigError('EpochSeedHook: the order of the images is drawn before a resumed '
+                              'run knows its seed; set randomness=dict(seed=0) or another')
+        if isinstance(loop, IterBasedTrainLoop):
+            loop.dataloader_iterator = _Seeded(loop.dataloader_iterator, runner.seed)
+            return
+        if loader.num_workers and loader.persistent_workers:
+            raise ConfigError('EpochSeedHook: train_dataloader.persistent_workers=True keeps '
+                              'random states that no checkpoint holds; set it to False')
+        if any(isinstance(hook, CheckpointHook) and not hook.by_epoch for hook in runner.hooks):
+            raise ConfigError('EpochSeedHook: CheckpointHook(by_epoch=False) saves within an '
+                              'epoch, which a resumed run begins anew; by_epoch=True would fit, '
+                              'or training that counts iterations (train_cfg.by_epoch=False)')
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Seed this process and the workers it is about to start."""
         set_random_seed(runner.seed + runner.epoch)
+        loader = runner.train_dataloader
+        if getattr(loader.worker_init_fn, 'func', None) is worker_init_fn:
+            apart = loader.num_workers * get_world_size()  # it adds the number of the worker
+            loader.worker_init_fn = partial(
+                loader.worker_init_fn, seed=runner.seed + runner.epoch * apart)
+
+
+class _Seeded:
+    """mmengine's endless iterator, each of whose batches is fetched with a seed of its own."""
+
+    def __init__(self, batches: Any, seed: int) -> None:
+        self.batches, self.seed = batches, seed
+
+    def __next__(self) -> Any:
+        set_random_seed(self.seed)
+        self.seed += 1
+        return next(self.batches)
