@@ -35,13 +35,14 @@ def main() -> None:
     if args.device == 'cuda' and not torch.cuda.is_available():
         raise ConfigError('--device cuda: torch sees no GPU')
     here = machine(args.device, args.amp)
+    args.out.mkdir(parents=True, exist_ok=True)
     results = {}
     for name in [group] if group else args.groups:
         results[name] = run_group(name, row.strip(), args.rounds, args.device, args.amp, args.out)
         for what, figures in results[name].items():
             print(f'{name}: {what}: {figures["seconds"]:.3f} s', flush=True)
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / 'bench.json').write_text(json.dumps(dict(machine=here, results=results), indent=2))
+        (args.out / 'bench.json').write_text(
+            json.dumps(dict(machine=here, results=results), indent=2))
     table = markdown(results, here)
     print(table)
     draw(results, args.out / 'bench.png')

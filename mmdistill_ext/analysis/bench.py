@@ -10,7 +10,7 @@ from ..errors import ConfigError, nearest
 from .batches import random_batch
 from .bench_others import OTHERS
 from .bench_rows import TASKS, Row, mlp_rows
-from .measure import flops_of, interleaved_times, matmul_speed, saved_bytes
+from .measure import flops_of, interleaved_times, matmul_speed, saved_bytes, shares
 from .startup import start_up_rows
 
 START_UP = 'start-up'
@@ -79,7 +79,7 @@ def _measure(rows: Dict[str, Row], rounds: int, device: str) -> dict:
             saved.append(saved_bytes(row.forward, row.model, row.given))
         results[name].update(
             _times(times[name], len(row.cases)),
-            gflop=statistics.mean(flops) / 1e9, saved_mb=max(saved) / 1e6,
+            shares=shares(row.step), gflop=statistics.mean(flops) / 1e9, saved_mb=max(saved) / 1e6,
             checkpoint_mb=sum(t.numel() * t.element_size()
                               for t in row.model.state_dict().values()) / 1e6)
         if device == 'cuda':

@@ -31,9 +31,10 @@ def fcfd_rows(batch: dict) -> Dict[str, Callable[[], Row]]:
             head=dict(type='LinearClsHead', num_classes=100, in_channels=256,
                       loss=dict(type='CrossEntropyLoss')))
 
-    def fcfd(paths: int) -> Row:
+    def fcfd(paths: int, **fields) -> Row:
         model = build(dict(type='FCFDDistill', architecture=network('8x4'),
-                           teacher=network('32x4'), random_teacher=True, paths=dict(num=paths)))
+                           teacher=network('32x4'), random_teacher=True, paths=dict(num=paths),
+                           **fields))
         cases = [partial(setattr, model.sampler, 'sample', lambda *_, sampled=sampled: sampled)
                  for sampled in combinations(model.sampler.candidates, paths)]
         return training(model, batch, cases=cases)
@@ -47,7 +48,8 @@ def fcfd_rows(batch: dict) -> Dict[str, Callable[[], Row]]:
         return Row(model, forward)
     return {'student': lambda: training(build(network('8x4')), batch),
             'teacher forward': teacher_forward,
-            **{f'FCFD, {paths} paths': partial(fcfd, paths) for paths in (0, 1, 2, 4)}}
+            **{f'FCFD, {paths} paths': partial(fcfd, paths) for paths in (0, 1, 2, 4)},
+            'FCFD, 4 paths, student channels_last': partial(fcfd, 4, student_channels_last=True)}
 
 
 OTHERS = dict(tffd=((8, 3, 224, 224), tffd_rows), fcfd=((64, 3, 32, 32), fcfd_rows))

@@ -45,6 +45,10 @@ TASKS = dict(
              _zoo('mmdet::retinanet/retinanet_x101-64x4d_fpn_1x_coco.py'),
              'neck', 2e-5, (2, 3, 320, 320), 'FpnTeacherDistill'))
 
+# Of student and teacher where the recipes read, and on how many levels.
+CHANNELS = dict(cls=(512, 512), seg=(512, 2048), det=(256, 256))
+LEVELS = dict(cls=1, seg=1, det=5)
+
 
 class Row:
     """One thing that is timed: a model, or a part of a step.
@@ -139,8 +143,7 @@ def mlp_rows(name: str, batch: dict) -> Dict[str, Callable[[], Row]]:
         batch (dict): What the data preprocessor would give.
     """
     task, device = TASKS[name], batch['inputs'].device
-    channels = dict(cls=(512, 512), seg=(512, 2048), det=(256, 256))[name]
-    levels = 5 if name == 'det' else 1
+    channels, levels = CHANNELS[name], LEVELS[name]
 
     def teacher_forward() -> Row:
         model = build(lean(task, teacher_fuse_bn=False, teacher_channels_last=False)).to(device)
@@ -185,4 +188,6 @@ def mlp_rows(name: str, batch: dict) -> Dict[str, Callable[[], Row]]:
         'ours': lambda: training(build(lean(task)), batch),
         'ours, student channels_last': lambda: training(
             build(lean(task, student_channels_last=True)), batch),
-        'ours, fast teacher': lambda: training(build(lean(task, **FAST)), batch)}
+        'ours, fast teacher': lambda: training(build(lean(task, **FAST)), batch),
+        'ours, both': lambda: training(
+            build(lean(task, student_channels_last=True, **FAST)), batch)}

@@ -1,7 +1,7 @@
 """The bench's tables and picture."""
 from pathlib import Path
 
-from .bench_targets import FLOOR, STOCK, floor_of, held_against
+from .bench_targets import FLOOR, STOCK, floor_of, held_against, number
 
 
 def markdown(results: dict, machine: dict) -> str:
@@ -17,18 +17,28 @@ def markdown(results: dict, machine: dict) -> str:
              '### Figures and targets', '',
              '| | figure | measured | target | | with the teacher at matmul speed |',
              '|---|---|---|---|---|---|']
-    for group, text, figure, most, limit in held_against(results, machine):
-        holds = 'holds' if figure <= most else '**missed**'
-        lines.append(f'| {group} | {text} | {number(figure)} | {number(most)} | {holds} '
-                     f'| {number(limit) if limit else ""} |')
+    for held in held_against(results, machine):
+        holds = 'holds' if held.holds else '**missed**'
+        lines.append(f'| {held.group} | {held.text} | {number(held.figure)} | {number(held.most)} '
+                     f'| {holds} | {number(held.limit) if held.limit else ""} |')
+    lines += _profiles(results, machine)
     for group, rows in results.items():
         lines += ['', f'### {group}', '']
         lines += _start_up(rows) if group == 'start-up' else _group(rows)
     return '\n'.join(lines) + '\n'
 
 
-def number(value: float) -> str:
-    return f'{value:.0f}' if value >= 100 else f'{value:.3f}'
+def _profiles(results: dict, machine: dict) -> list:
+    """Where the time goes in the rows that miss a target of time."""
+    missed = dict.fromkeys((held.group, held.row) for held in held_against(results, machine)
+                           if held.key == 'seconds' and not held.holds)
+    if not missed:
+        return []
+    return ['', '### Where the time goes, of the rows that miss a time', '', *(
+        f'- {group}, {row}: ' + ', '.join(
+            f'{name.replace("aten::", "")} {100 * share:.0f} %'
+            for name, share in results[group][row]['shares'].items())
+        for group, row in missed)]
 
 
 def _group(rows: dict) -> list:

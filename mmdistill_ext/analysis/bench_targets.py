@@ -1,5 +1,5 @@
 """What the bench's figures are held against."""
-from typing import Callable, Dict, List, NamedTuple
+from typing import Callable, Dict, List, NamedTuple, Optional
 
 FLOOR = ('student', 'teacher forward', 'connectors and losses')
 OURS, FAST = 'ours', 'ours, fast teacher'
@@ -17,21 +17,50 @@ class Target(NamedTuple):
 
     Args:
         text (str): What the figure is.
+        row (str): The row that it is of.
+        key (str): Which of the row's figures it is made of.
         figure (Callable): Computes it from the group's rows.
         most (float): The target.
-        rows (tuple[str]): The rows that it needs.
+        others (tuple[str]): The other rows that it needs.
         dtype (str): Where the figure is time to the floor: the precision of the teacher.
     """
     text: str
+    row: str
+    key: str
     figure: Callable[[dict], float]
     most: float
-    rows: tuple
+    others: tuple = ()
     dtype: str = ''
 
 
+class Held(NamedTuple):
+    """A target and the figure that was measured.
+
+    ``limit`` is what the figure would be if the teacher ran at the speed at which this processor
+    multiplies matrices: no kernel does much better.
+    """
+    group: str
+    text: str
+    row: str
+    key: str
+    figure: float
+    most: float
+    limit: Optional[float]
+
+    @property
+    def holds(self) -> bool:
+        """As it is printed."""
+        return float(number(self.figure)) <= self.most
+
+
+def number(value: float) -> str:
+    return f'{value:.0f}' if value >= 100 else f'{value:.3f}'
+
+
 def _ratio(name: str, others: tuple, key: str, most: float, text: str, dtype: str = '') -> Target:
-    return Target(text, lambda rows: rows[name][key] / sum(rows[other][key] for other in others),
-                  most, (name, *others), dtype)
+    return Target(text, name, key,
+                  lambda rows: rows[name][key] / sum(rows[other][key] for other in others),
+                  most, others, dtype)
 
 
 def _mlp(ours: float, fast: float, fast_of_stock: float) -> List[Target]:
@@ -45,19 +74,19 @@ def _mlp(ours: float, fast: float, fast_of_stock: float) -> List[Target]:
         _ratio(OURS, (STOCK_MLP, ), 'seconds', 1., 'time, of MMRazor with our connector and loss'),
         _ratio(OURS, minimum, 'saved_mb', 1.03, 'saved for backward, of student + connectors'),
         _ratio(OURS, minimum, 'checkpoint_mb', 1., 'checkpoint, of student + connectors'),
-        Target('distillation loss with the fast teacher, relative difference',
-               lambda rows: abs(rows[FAST]['distill_loss'] / rows[OURS]['distill_loss'] - 1), .01,
-               (OURS, FAST))]
+        Target('distillation loss with the fast teacher, relative difference', FAST,
+               'distill_loss', lambda rows: abs(rows[FAST]['distill_loss'] / rows[OURS]['distill_loss'] - 1),
+               .01, (OURS, ))]
 
 
 def _fcfd(paths: int, time: float, gflop: float, saved: float) -> List[Target]:
     name = f'FCFD, {paths} paths'
     return [_ratio(name, ('student', 'teacher forward'), 'seconds', time,
                    f'{paths} paths: time, of student + teacher'),
-            Target(f'{paths} paths: GFLOP a step', lambda rows: rows[name]['gflop'], gflop,
-                   (name, )),
-            Target(f'{paths} paths: saved for backward, MB',
-                   lambda rows: rows[name]['saved_mb'], saved, (name, ))]
+            Target(f'{paths} paths: GFLOP a step', name, 'gflop',
+                   lambda rows: rows[name]['gflop'], gflop),
+            Target(f'{paths} paths: saved for backward, MB', name, 'saved_mb',
+                   lambda rows: rows[name]['saved_mb'], saved)]
 
 
 TARGETS: Dict[str, List[Target]] = {
@@ -69,11 +98,8 @@ TARGETS: Dict[str, List[Target]] = {
                  for task in ('cls', 'seg', 'det')]}
 
 
-def held_against(results: dict, machine: dict) -> List[tuple]:
-    """(group, text, figure, target, limit) of every figure whose rows were run.
-
-    The limit is what the figure would be if the teacher ran at the speed at which this processor
-    multiplies matrices: no kernel does much better.
+def held_against(results: dict, machine: dict) -> List[Held]:
+    """Every target whose rows were run, with what was measured.
 
     Args:
         results (dict): Group -> row -> figures.
@@ -82,12 +108,13 @@ def held_against(results: dict, machine: dict) -> List[tuple]:
     held = []
     for group, rows in results.items():
         for target in TARGETS.get(group, []):
-            if not set(target.rows) <= set(rows):
+            if not {target.row, *target.others} <= set(rows):
                 continue
             limit = None
             if target.dtype:
                 floor, teacher = floor_of(rows), rows['teacher forward']
                 limit = (floor - teacher['seconds']
                          + teacher['gflop'] / machine[target.dtype]) / floor
-            held.append((group, target.text, target.figure(rows), target.most, limit))
+            held.append(Held(group, target.text, target.row, target.key, target.figure(rows),
+                             target.most, limit))
     return held

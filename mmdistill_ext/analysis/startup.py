@@ -10,10 +10,11 @@ from typing import Callable, Dict
 
 import mmrazor
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
+from mmengine.hub import get_config
 
 from ..datasets import SceneSettings, make_data
-from .bench_rows import TASKS, build, stock
+from .bench_rows import CHANNELS, LEVELS, TASKS, build, lean, stock
 
 ROOT = Path(__file__).parents[2]
 STEP = 0.02  # s between two looks at the log
@@ -41,7 +42,7 @@ def seconds_to_first_iteration(tool: Path, config: Path, work_dir: Path) -> floa
 def start_up_rows(out: Path) -> Dict[str, Callable[[], float]]:
     """Row -> what starts a training and returns the seconds.
 
-    The demo's networks and data: ours with its channel MLP, and MMRazor's own with its MGD.
+    The recipes' networks on the demo's data: ours with the channel MLP, MMRazor's with its MGD.
 
     Args:
         out (Path): A folder for configs and work_dirs.
@@ -54,8 +55,12 @@ def start_up_rows(out: Path) -> Dict[str, Callable[[], float]]:
         teacher = str(out / f'{name}_teacher.pth')
         ours = Config.fromfile(ROOT / 'configs' / 'demo' / f'{name}_mlp.py')
         ours.default_hooks.logger.interval = 1
-        ours.model.teacher_ckpt = teacher
-        torch.save(build(ours.model.teacher).state_dict(), teacher)
+        model = ours.model  # its own update() would merge the networks
+        model.architecture = _network(TASKS[name].student, model.architecture)
+        model.teacher = _network(TASKS[name].teacher, model.teacher)
+        model.teacher_ckpt = teacher
+        model.distiller.links = lean(TASKS[name])['distiller']['links']
+        torch.save(build(model.teacher).state_dict(), teacher)
         theirs = _of_mmrazor(name, ours)
         for who, config, tools in ((f"{name}: MMRazor's", theirs, THEIR_TOOLS),
                                    (f'{name}: ours', ours, ROOT / 'tools')):
@@ -63,6 +68,19 @@ def start_up_rows(out: Path) -> Dict[str, Callable[[], float]]:
             config.dump(path)
             rows[who] = partial(_run, tools / 'train.py', path)
     return rows
+
+
+def _network(zoo: dict, demo: ConfigDict) -> ConfigDict:
+    """A recipe's network for the demo's data and classes, with nothing to download."""
+    network = get_config(zoo['cfg_path']).model
+    network['_scope_'] = zoo['cfg_path'].split('::')[0]
+    network.data_preprocessor = demo.data_preprocessor
+    network.backbone.init_cfg = None
+    network.pop('pretrained', None)
+    for part, settings in demo.items():
+        if isinstance(settings, dict) and 'num_classes' in settings:
+            network[part].num_classes = settings.num_classes
+    return network
 
 
 def _run(tool: Path, config: Path) -> float:
@@ -74,21 +92,14 @@ def _run(tool: Path, config: Path) -> float:
 def _of_mmrazor(name: str, ours: Config) -> Config:
     """The same training with MMRazor's algorithm and nothing of this project."""
     config = copy.deepcopy(ours)
-    del config['custom_imports'], config['custom_hooks']
+    config.pop('custom_imports'), config.pop('custom_hooks')
     for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
         once, *rest = loader.dataset.pipeline
         loader.dataset.pipeline = [*once.transforms, *rest]
-    student, teacher = ours.model.architecture, ours.model.teacher
-    task = TASKS[name]._replace(student=student, teacher=teacher)
-    if name == 'det':
-        channels, levels = (student.neck.out_channels, teacher.neck.out_channels), \
-            student.neck.num_outs
-    else:
-        channels, levels = (8 * student.backbone.base_channels,
-                            8 * teacher.backbone.base_channels), 1
+    task = TASKS[name]._replace(student=ours.model.architecture, teacher=ours.model.teacher)
     mgd = dict(type='MGDConnector', lambda_mgd=.65,
                channels=('student_channels', 'teacher_channels'))
     loss = dict(type='MGDLoss', alpha_mgd=task.alpha, arguments=('preds_S', 'preds_T'))
-    config.model = dict(stock(task, mgd, loss, channels, levels), _scope_='mmrazor',
+    config.model = dict(stock(task, mgd, loss, CHANNELS[name], LEVELS[name]), _scope_='mmrazor',
                         teacher_ckpt=ours.model.teacher_ckpt)
     return config

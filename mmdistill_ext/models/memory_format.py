@@ -7,20 +7,24 @@ from torch import Tensor, nn
 from ..errors import ConfigError
 
 
-def channels_last(network: nn.Module, wanted: Optional[bool], field: str) -> bool:
+def channels_last(network: nn.Module, wanted: Optional[bool], field: str,
+                  dtype: Optional[str] = None) -> bool:
     """Put a network into the channels_last memory format; whether it is in it now.
 
     Args:
         network (nn.Module): Changed in place.
-        wanted (bool, optional): None for wherever its operators can.
+        wanted (bool, optional): None for wherever its operators can and gain by it: convolutions
+            in groups do so in half precision only.
         field (str): What the config calls it.
+        dtype (str, optional): The half precision that it will run in.
     """
+    in_groups = any(getattr(module, 'groups', 1) > 1 for module in network.modules())
     fixed = {type(module).__name__ for module in network.modules()
              if type(module).__module__.startswith('mmcv.ops')}
     if wanted and fixed:
         raise ConfigError(f'{field}: {", ".join(sorted(fixed))} of mmcv takes contiguous tensors '
                           'only; leave the field out')
-    if wanted is False or fixed:
+    if wanted is False or fixed or (wanted is None and in_groups and not dtype):
         return False
     network.to(memory_format=torch.channels_last)
     return True

@@ -33,7 +33,8 @@ def test_a_step_is_its_parts_and_nothing_more(task):
 
 def rows(**seconds):
     return {name: dict(seconds=value, fastest=value, slowest=value, gflop=10. * value,
-                       saved_mb=100., checkpoint_mb=10., distill_loss=2.)
+                       saved_mb=100., checkpoint_mb=10., distill_loss=2.,
+                       shares={'aten::mm': .75, 'aten::add': .25})
             for name, value in seconds.items()}
 
 
@@ -46,7 +47,8 @@ MACHINE = dict(device='a machine', threads=2, torch='2', precision='float32', fl
 
 
 def test_figures_stand_beside_their_targets():
-    held = {(group, text): rest for group, text, *rest in held_against(RESULTS, MACHINE)}
+    held = {(held.group, held.text): (held.figure, held.most, held.limit)
+            for held in held_against(RESULTS, MACHINE)}
     assert floor_of(RESULTS['cls']) == 6
     assert held['cls', 'time, of the floor'] == pytest.approx([.9, .95, (4 + 20 / 20) / 6])
     assert held['cls', 'time with the fast teacher, of the floor'] == pytest.approx(
@@ -61,6 +63,7 @@ def test_figures_stand_beside_their_targets():
     assert '| tffd | time, of the plain student | 1.200 | 1.050 | **missed** |' in table
     assert '| cls | time, of the floor | 0.900 | 0.950 | holds | 0.833 |' in table
     assert len(texts) == 31
+    assert '- tffd, Tf-FD: mm 75 %, add 25 %' in table and '- cls' not in table
 
 
 def test_the_table_goes_between_its_markers_and_a_picture_is_drawn(tmp_path):

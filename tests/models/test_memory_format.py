@@ -55,3 +55,17 @@ def test_a_student_with_operators_of_mmcv_stays_contiguous():
     with pytest.raises(ConfigError, match='student_channels_last: DeformConv2dPack'):
         build(dict(type='TeacherFreeDistill', architecture=student, student_channels_last=True,
                    distiller=dict(type='LinkDistiller', links=dict(loss_feat=INTRA))))
+
+
+@pytest.mark.parametrize('fields, expected', [
+    ({}, False), (dict(teacher_dtype='bf16'), True), (dict(teacher_channels_last=True), True)])
+def test_a_teacher_with_convolutions_in_groups_gains_in_half_precision(fields, expected):
+    teacher = model_config('cls', 16)
+    teacher['backbone'].update(type='ResNeXt', depth=50, groups=4, width_per_group=4)
+    teacher['head']['in_channels'] = 512
+    model = build(dict(type='LeanTeacherDistill', architecture=model_config('cls'), teacher=teacher,
+                       random_teacher=True, **fields,
+                       distiller=dict(type='LinkDistiller', links=dict(loss_feat=LINK))))
+    assert model.teacher_channels_last is expected
+    weight = model.teacher.backbone.layer1[0].conv2.weight
+    assert weight.is_contiguous(memory_format=torch.channels_last) is expected

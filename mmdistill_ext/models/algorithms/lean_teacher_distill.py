@@ -44,7 +44,8 @@ class LeanTeacherDistill(SingleTeacherDistill):
             changes rounding and nothing else. Defaults to None: wherever the teacher is frozen
             and not saved, and what is read stays the same.
         teacher_channels_last (bool, optional): Run the teacher in the channels_last memory format.
-            Defaults to None: wherever its operators can (mmcv's deformable ones cannot).
+            Defaults to None: wherever its operators can (mmcv's deformable ones cannot) and gain
+            by it (convolutions in groups do in half precision only).
         teacher_dtype (str, optional): 'bf16' or 'fp16' to run the teacher in that precision.
         save_teacher (bool): Keep the teacher's weights in the checkpoints. Defaults to False.
         inherit (Sequence[str]): Modules of the student (such as 'neck', 'bbox_head') that start
@@ -117,7 +118,7 @@ class LeanTeacherDistill(SingleTeacherDistill):
         if not teacher_trainable:
             self.teacher.requires_grad_(False)
         self.teacher_channels_last = channels_last(self.teacher, teacher_channels_last,
-                                                   'teacher_channels_last')
+                                                   'teacher_channels_last', teacher_dtype)
         if teacher_dtype == 'bf16':  # now: mmcv's operators that lack it fail here
             self.teacher.to(DTYPES[teacher_dtype])
         self.distiller.prepare_from_teacher(self.teacher)
