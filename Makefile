@@ -1,11 +1,13 @@
 # Every target sets up what it needs: `make demo` or `make test` is the first thing to type.
-# STACK=torch21 runs a target on the older official stack.
+# STACK=torch21 runs a target on the older official stack. A test takes one core (one thread): one
+# process for each core.
 PYTHON ?= python3.11
 STACK ?= default
 VENV := $(if $(filter torch21,$(STACK)),.venv-torch21,.venv)
 RUN := $(VENV)/bin/python
+PYTEST := $(RUN) -m pytest -n auto --dist worksteal
 
-.PHONY: env demo demo-det demo-seg test quick bench lint clean distclean
+.PHONY: env demo demo-det demo-seg study test test-slurm soak nightly test-browser quick bench lint clean distclean
 
 env:
 	@command -v $(PYTHON) >/dev/null || { echo "[set-up] STOPPED: there is no $(PYTHON): \
@@ -22,11 +24,33 @@ demo-det: env
 demo-seg: env
 	$(RUN) tools/demo.py seg
 
+study: env
+	$(RUN) tools/study.py
+
 test: env
-	$(RUN) -m pytest -m "not slurm and not nightly"
+	$(RUN) -m pytest -m "not slurm and not nightly and not browser"
+
+# The report in Chromium (apt-get install chromium).
+test-browser: env
+	$(RUN) -m pytest -m browser
 
 quick: env
-	$(RUN) -m pytest -m "not train and not slurm and not nightly"
+	$(PYTEST) -m "not train and not slurm and not nightly and not browser"
+
+# Ten times as many examples of hostile input, and what else takes minutes.
+nightly: env
+	$(RUN) -m pytest -m nightly
+
+# Slurm on this machine, on loopback, while the tests run.
+test-slurm: env
+	@command -v slurmctld munged >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get -qq update && \
+	RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get -qq install slurm-wlm munge; } || { \
+	echo "test-slurm needs slurm: apt-get install slurm-wlm munge" >&2; exit 1; }
+	$(RUN) -m pytest -m slurm
+
+# Half an hour of training with kills at random times.
+soak: env
+	$(RUN) tools/soak.py
 
 bench: env
 	$(RUN) tools/bench.py --write-docs

@@ -12,8 +12,8 @@ def markdown(results: dict, machine: dict) -> str:
         machine (dict): What ran it.
     """
     lines = [f'{machine["device"]}, {machine["threads"]} threads, torch {machine["torch"]}, '
-             f'{machine["precision"]}; a matrix product runs at {machine["float32"]:.0f} GFLOP/s in '
-             f'float32 and {machine["bfloat16"]:.0f} in bf16.', '',
+             f'{machine["precision"]}; a matrix product runs at {machine["float32"]:.0f} GFLOP/s '
+             f'in float32 and {machine["bfloat16"]:.0f} in bf16.', '',
              '### Figures and targets', '',
              '| | figure | measured | target | | with the teacher at matmul speed |',
              '|---|---|---|---|---|---|']

@@ -75,7 +75,8 @@ def _mlp(ours: float, fast: float, fast_of_stock: float) -> List[Target]:
         _ratio(OURS, minimum, 'saved_mb', 1.03, 'saved for backward, of student + connectors'),
         _ratio(OURS, minimum, 'checkpoint_mb', 1., 'checkpoint, of student + connectors'),
         Target('distillation loss with the fast teacher, relative difference', FAST,
-               'distill_loss', lambda rows: abs(rows[FAST]['distill_loss'] / rows[OURS]['distill_loss'] - 1),
+               'distill_loss',
+               lambda rows: abs(rows[FAST]['distill_loss'] / rows[OURS]['distill_loss'] - 1),
                .01, (OURS, ))]
 
 
