@@ -49,7 +49,7 @@ def main() -> int:
     except (ConfigError, RowFailed) as error:
         print(error, file=sys.stderr)
         return 2
-    print(f'\n{report.read_text()}\n-> {report}')
+    print(f'\n{report.read_text()}\n-> {report}, {report.with_suffix(".html")}')
     return 0
 
 

@@ -1,6 +1,6 @@
-"""The demo's pictures: learning curves, and what the trained students see."""
+"""The demo's picture of what the trained students see."""
 from pathlib import Path
-from typing import Callable, Dict, List, Sequence, Tuple
+from typing import Callable, Dict, List, Sequence
 
 import matplotlib
 import numpy as np
@@ -13,19 +13,6 @@ from torch import nn
 
 RIGHT, WRONG = '#1a7f37', '#cf222e'
 COLOURS = matplotlib.colormaps['tab10'].colors  # one a digit
-
-
-def draw_curves(curves: Dict[str, Sequence[Tuple[int, float]]], metric: str, path: Path) -> None:
-    """One line a run: the metric on the validation split after every epoch."""
-    figure = Figure(figsize=(7, 4), layout='constrained')
-    axes = figure.add_subplot()
-    for name, points in curves.items():
-        style = dict(teacher='--', student=':').get(name, '-')
-        axes.plot(*zip(*points), style, label=name, marker='.')
-    axes.set(xlabel='epoch', ylabel=metric)
-    axes.grid(alpha=.3)
-    axes.legend()
-    figure.savefig(path, dpi=100)
 
 
 def predict(model: nn.Module, dataset, indices: Sequence[int]) -> list:

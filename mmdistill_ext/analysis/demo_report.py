@@ -2,19 +2,22 @@
 import json
 import os
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict
 
 import torch
 from mmengine.registry import DATASETS, init_default_scope
 
-from .demo_pictures import draw_curves, draw_predictions
+from . import curves, report_page
+from .demo_pictures import draw_predictions
 from .demo_rows import TASKS
 from .demo_train import load_config
+from .report_page import Curves, Picture, Section
 from .runs import count_parameters, load_student
+from .tables import Table
 
 
 def write_report(name: str, out: Path, results: Dict[str, dict], manifest: str) -> Path:
-    """Write ``report.md`` and its pictures.
+    """Write ``report.md``, its pictures, and the same as one page, ``report.html``.
 
     Args:
         name (str): A key of ``TASKS``.
@@ -30,31 +33,34 @@ def write_report(name: str, out: Path, results: Dict[str, dict], manifest: str) 
               for row, result in results.items()}
     dataset = DATASETS.build(config.val_dataloader.dataset)
     draw_predictions(name, models, dataset, out / 'predictions.png')
-    draw_curves({row: [(epoch, task.scale * value) for epoch, value in result['curve']]
-                 for row, result in results.items()}, task.metric_name, out / 'curves.png')
+    lines = Curves({row: [(epoch, task.scale * value) for epoch, value in result['curve']]
+                    for row, result in results.items()}, task.metric_name, 'epoch')
+    curves.draw(*lines, out / 'curves.png')
 
     data = json.loads(manifest)
-    lines = [
-        f'# Demo: {task.title}', '',
-        f'{data["train"]} training scenes, {data["val"]} for the {task.metric_name} below, '
-        f'torch {torch.__version__}, {os.cpu_count()} cores. One run each: a difference of a point '
-        'or two may be chance.', '',
-        *_table(results, {row: count_parameters(model) for row, model in models.items()},
-                task.metric_name, task.scale), '',
-        '![learning curves](curves.png)', '', '![predictions](predictions.png)', '']
+    title = f'Demo: {task.title}'
+    text = (f'{data["train"]} training scenes, {data["val"]} for the {task.metric_name} below, '
+            f'torch {torch.__version__}, {os.cpu_count()} cores. One run each: a difference of a '
+            'point or two may be chance.')
+    table = _table(results, {row: count_parameters(model) for row, model in models.items()},
+                   task.metric_name, task.scale)
     report = out / 'report.md'
-    report.write_text('\n'.join(lines))
+    report.write_text('\n'.join([
+        f'# {title}', '', text, '', table.markdown(), '', '![learning curves](curves.png)', '',
+        '![predictions](predictions.png)', '']))
+    seen = Picture(out / 'predictions.png', 'predictions for validation pictures')
+    (out / 'report.html').write_text(report_page.render(
+        title, [Section('', text, table, lines, [seen])]))
     return report
 
 
 def _table(results: Dict[str, dict], parameters: Dict[str, int], metric: str,
-           scale: float) -> List[str]:
+           scale: float) -> Table:
     alone = results['student']['value']
-    lines = [f'| run | {metric} | gain | epochs | seconds per step | parameters |',
-             '|---|---|---|---|---|---|']
+    rows = []
     for row, result in results.items():
         value, epochs = scale * result['value'], result['curve'][-1][0]
         gain = '' if row in ('teacher', 'student') else f'{value - scale * alone:+.1f}'
-        lines.append(f'| {row} | {value:.1f} | {gain} | {epochs} | {result["step"]:.3f} | '
-                     f'{parameters[row]:,} |')
-    return lines
+        rows.append([row, f'{value:.1f}', gain, epochs, f'{result["step"]:.3f}',
+                     f'{parameters[row]:,}'])
+    return Table(['run', metric, 'gain', 'epochs', 'seconds per step', 'parameters'], rows)

@@ -1,11 +1,9 @@
 """How alike the features of student and teacher are in what they do: what mixed paths answer."""
-import copy
 from itertools import islice
 from pathlib import Path as File
 from typing import Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
 
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..models.algorithms import FCFDDistill
@@ -13,7 +11,9 @@ from ..models.losses.fcfd import feature_mse
 from ..models.losses.kd import kl_divergence
 from ..models.paths import Path
 from ..models.staged import Record
-from ..models.teacher import in_format
+from . import figures
+from .loading import prepare
+from .tables import Table
 
 ENDS = {'s2t': 'teacher', 't2s': 'student'}  # the network that a path ends in
 LR = 1e-2  # for bridges that are fitted, with Adam
@@ -36,18 +36,14 @@ class Row(NamedTuple):
 
 def pure_paths(algorithm: FCFDDistill, batch: dict) -> Tuple[Record, Record, Tensor]:
     """Student and teacher on a batch of a dataloader, as they are in evaluation; the labels."""
-    preprocessor = algorithm.data_preprocessor
-    data = preprocessor(copy.deepcopy(batch), False)
-    inputs = theirs = data['inputs']
-    if hasattr(preprocessor, 'teacher'):  # with a normalisation of its own
-        theirs = preprocessor.teacher(copy.deepcopy(batch), False)['inputs']
+    ready = prepare(algorithm, batch)
     with torch.no_grad(), algorithm.student_net.recording() as student, \
             algorithm.teacher_net.recording() as teacher:
-        algorithm.student(inputs)
-        algorithm.teacher(in_format(theirs, algorithm.teacher, algorithm.teacher_channels_last))
-    labels = torch.cat([sample.gt_label for sample in data['data_samples']])
+        algorithm.student(ready.student)
+        algorithm.teacher(ready.teacher)
+    labels = torch.cat([sample.gt_label for sample in ready.samples])
     dtype = torch.float if algorithm.teacher_dtype else None
-    return student, teacher.detached(dtype), labels.to(inputs.device)
+    return student, teacher.detached(dtype), labels.to(ready.student.device)
 
 
 def enter(algorithm: FCFDDistill, path: Path, student: Record, teacher: Record) -> Tensor:
@@ -138,27 +134,26 @@ def _endless(batches: Iterable[dict]) -> Iterator[dict]:
         yield from batches
 
 
-def table(rows: Sequence[Row]) -> str:
-    """The rows as Markdown."""
-    lines = ["| path | top-1 | KL to the teacher | KL to its network's own |", '|---|---|---|---|']
-    return '\n'.join([*lines, *(
-        f'| {row.name} | {row.accuracy:.2f} | {row.kl_teacher:.4f} | {row.kl_own:.4f} |'
-        for row in rows)])
+def table(rows: Sequence[Row]) -> Table:
+    """The csv's columns."""
+    return Table(['path', 'top-1 (%)', 'KL to the teacher', "KL to its network's own"], rows)
 
 
 def draw(rows: Sequence[Row], file: File) -> None:
     """Two panels of bars, accuracy and KL to the teacher; a colour for each network."""
-    colours = ['tab:blue' if row.name.startswith(('teacher', 's2t')) else 'tab:orange'
+    colours = [figures.TEACHER if row.name.startswith(('teacher', 's2t')) else figures.STUDENT
                for row in rows]
-    figure = Figure(figsize=(9, 0.6 + 0.4 * len(rows)), layout='constrained')
+    figure = figures.new(9, 0.9 + 0.34 * len(rows))
     for axes, values, title in zip(
             figure.subplots(1, 2, sharey=True),
             ([row.accuracy for row in rows], [row.kl_teacher for row in rows]),
             ('top-1 (%)', 'KL to the teacher')):
         bars = axes.barh([row.name for row in rows], values, color=colours)
-        axes.bar_label(bars, fmt='%.3g', padding=2)
+        axes.bar_label(bars, fmt='%.3g', padding=2, fontsize=9)
         axes.set_xlabel(title)
         axes.margins(x=0.15)
     axes.invert_yaxis()
-    figure.suptitle("blue: the teacher's classifier answers, orange: the student's")
-    figure.savefig(file, dpi=120)
+    for colour, network in ((figures.TEACHER, 'teacher'), (figures.STUDENT, 'student')):
+        axes.barh([], [], color=colour, label=f"ends in the {network}'s classifier")
+    figure.legend(loc='outside upper center', ncols=2, frameon=False, fontsize=9)
+    figures.save(figure, file)

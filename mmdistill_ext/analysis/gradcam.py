@@ -48,6 +48,7 @@ class Network(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits [N, classes] or [N, classes, H, W]; of detectors the sum of all scores, [N]."""
+        inputs = inputs.float().contiguous()  # a teacher may be in bf16 and channels_last
         if not self.detects:
             return self.model(inputs, self.samples, mode='tensor')
         found = self.model.predict(inputs, self.samples, rescale=False)
@@ -66,7 +67,8 @@ class Network(nn.Module):
         if logits.ndim == 1:
             return int(logits.argmax())
         sizes = logits.argmax(0).flatten().bincount(minlength=len(logits))
-        return int(sizes.argsort(descending=True)[1])
+        first, second = sizes.argsort(descending=True)[:2].tolist()
+        return second if sizes[second] else first
 
     def look(self, inputs: Tensor, samples: list, category: Optional[int]) -> Look:
         """Grad-CAM on one picture.
@@ -87,11 +89,11 @@ class Network(nn.Module):
                 said.append(f'{name}: {output.softmax(0)[category].item():.0%}')
                 return output[category]
             share = (output.argmax(0) == category).double().mean().item()
-            said.append(f'{name}: {share:.0%} of the picture')
+            said.append(f'{name}: {share:.1%} of the picture')
             return output[category].sum()
 
         with GradCAM(self, self.layer) as cam:
-            return Look(cam(inputs.float().contiguous(), [target])[0], said[0])
+            return Look(cam(inputs, [target])[0], said[0])
 
 
 def likeness(one: np.ndarray, other: np.ndarray) -> Optional[float]:

@@ -34,9 +34,10 @@ def pairs(algorithm: BaseModel, batch: dict) -> List[Pair]:
         algorithm (BaseModel): Of ``LeanTeacherDistill``'s kind.
         batch (dict): As a dataloader gives it.
     """
+    ready = prepare(algorithm, batch)
     with torch.no_grad():
         found = [pair for kind in (_of_links, _of_stages, _of_heads)
-                 for pair in kind(algorithm, prepare(algorithm, batch))]
+                 for pair in kind(algorithm, ready)]
     if not found:
         raise ConfigError(f'{type(algorithm).__name__} compares no feature of the student with the '
                           "teacher's; links that name a teacher, and FCFD's bridges to it, do")

@@ -8,7 +8,7 @@ import mmcv
 import numpy as np
 import torch
 from mmengine.model import BaseModel
-from mmengine.structures import BaseDataElement
+from mmengine.structures import BaseDataElement, PixelData
 
 from ..errors import ConfigError
 from . import figures
@@ -104,9 +104,8 @@ def _enlarged(picture: np.ndarray, sample: BaseDataElement) -> Tuple[np.ndarray,
     sample = copy.deepcopy(sample)
     for name in ('gt_sem_seg', 'pred_sem_seg'):
         if name in sample:
-            data = sample.get(name).data
-            sample.get(name).set_data(dict(
-                data=data.repeat_interleave(times, 1).repeat_interleave(times, 2)))
+            data = sample.get(name).data.repeat_interleave(times, 1).repeat_interleave(times, 2)
+            setattr(sample, name, PixelData(data=data))
     for name in ('gt_instances', 'pred_instances'):
         if name in sample:
             instances = sample.get(name)

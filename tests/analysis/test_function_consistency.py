@@ -123,8 +123,8 @@ def test_calibration_touches_bridges_and_path_statistics_only():
 def test_table_and_picture(tmp_path):
     algorithm = trained()
     rows = measure(algorithm, batches(1), algorithm.sampler.candidates)
-    lines = table(rows).splitlines()
-    assert len(lines) == 2 + 6 and lines[2].startswith('| teacher |') and '| 0.0000 |' in lines[2]
+    lines = table(rows).markdown().splitlines()
+    assert len(lines) == 2 + 6 and lines[2].startswith('| teacher |') and '| 0 |' in lines[2]
     draw(rows, tmp_path / 'paths.png')
     assert (tmp_path / 'paths.png').read_bytes()[1:4] == b'PNG'
 
@@ -144,15 +144,17 @@ def test_the_command(tmp_path):
     command = 'analysis/function_consistency.py'
     fcfd = tool(command, 'fcfd.py', 'work_dirs/fcfd/epoch_1.pth', cwd=tmp_path)
     assert fcfd.returncode == 0, fcfd.stderr
-    out = tmp_path / 'work_dirs/fcfd/function_consistency'
-    assert (out / 'paths.png').is_file() and (out / 'table.md').read_text() in fcfd.stdout
+    out = tmp_path / 'work_dirs/fcfd/analysis'
+    assert (out / 'function_consistency.png').is_file()
+    lines = (out / 'function_consistency.csv').read_text().splitlines()
+    assert len(lines) == 1 + 8 and lines[1].startswith('teacher,')
     named = re.findall(r'^\| (\w+) \| [\d.]+ \|', fcfd.stdout, re.M)
     assert named == ['teacher', 'student', *(f'{d}_{k}' for k in (1, 2, 3) for d in ('s2t', 't2s'))]
 
     mlp = tool(command, toy, 'work_dirs/toy/epoch_1.pth', cwd=tmp_path)
     assert mlp.returncode == 2 and '--calibrate' in mlp.stderr and mlp.stderr.count('\n') == 1
-    mlp = tool(command, toy, 'work_dirs/toy/epoch_1.pth', '--calibrate', '3', '--out-dir', 'here',
+    mlp = tool(command, toy, 'work_dirs/toy/epoch_1.pth', '--calibrate', '3', '--out', 'here',
                cwd=tmp_path)
     assert mlp.returncode == 0, mlp.stderr
     assert 'made on 3 training batches: s2t_1, t2s_1' in mlp.stdout
-    assert (tmp_path / 'here/paths.png').is_file()
+    assert (tmp_path / 'here/function_consistency.png').is_file()

@@ -9,7 +9,7 @@ from typing import Optional, Sequence
 
 import mmdistill_ext  # noqa: F401, registers the plugin
 from mmdistill_ext import cli
-from mmdistill_ext.analysis import distances, loading, test_data
+from mmdistill_ext.analysis import data, distances, loading
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
@@ -18,7 +18,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     args = parser.parse_args(argv)
     cfg = loading.read(args)
     algorithm = loading.load_algorithm(cfg, args.checkpoint)
-    rows = distances.measure(algorithm, test_data.batches(cfg, args.images))
+    rows = distances.measure(algorithm, data.batches(cfg, args.images))
     loading.finish(args.out / 'distances', distances.table(rows),
                    lambda path: distances.draw(rows, path))
 

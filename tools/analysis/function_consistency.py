@@ -2,23 +2,21 @@
 
     python tools/analysis/function_consistency.py CONFIG CHECKPOINT [--calibrate 200]
 
-For every mixed path of FCFD the accuracy and the KL to the pure paths, as a table and a picture in
-``--out-dir``. The checkpoint may be of any distillation of a classifier. What it lacks (bridges,
-BatchNorm statistics of the paths) is made on ``--calibrate`` batches of the training set.
+For every mixed path of FCFD the accuracy and the KL to the pure paths:
+``function_consistency.png`` and ``function_consistency.csv``. The checkpoint may be of any
+distillation of a classifier. What it lacks (bridges, BatchNorm statistics of the paths) is made on
+``--calibrate`` batches of the training set.
 """
-from itertools import islice
-from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 
-import torch
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmrazor.registry import MODELS
 from torch import Tensor
 
 import mmdistill_ext  # noqa: F401, registers the plugin
 from mmdistill_ext import cli, student
+from mmdistill_ext.analysis import data, loading
 from mmdistill_ext.analysis import function_consistency as consistency
 from mmdistill_ext.errors import ConfigError
 from mmdistill_ext.models.algorithms import FCFDDistill
@@ -59,18 +57,13 @@ def _seen(algorithm: FCFDDistill, path) -> bool:
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
-    parser = cli.parser('Accuracy and KL of every mixed path')
-    parser.add_argument('checkpoint', help='of a distillation, or of the student alone')
+    parser = loading.parser('Accuracy and KL of every mixed path', images=10000)
     parser.add_argument('--calibrate', type=int, default=0, metavar='BATCHES',
                         help='training batches to make bridges and statistics with')
-    parser.add_argument('--batches', type=int, help='test batches; default: all')
-    parser.add_argument('--out-dir', help='default: function_consistency/ in the work dir')
     args = parser.parse_args(argv)
-    cfg = cli.load_config(args, ['test_dataloader'])
-    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
+    cfg = loading.read(args)
     all_paths(cfg)
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    algorithm = MODELS.build(cfg.model).to(device)
+    algorithm = loading.build(cfg)
     lacking, bridges = load(algorithm, args.checkpoint)
     if lacking and not args.calibrate:
         raise ConfigError(
@@ -80,17 +73,13 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     if lacking:
         consistency.calibrate(algorithm, Runner.build_dataloader(cfg.train_dataloader), lacking,
                               bridges, args.calibrate)
-    batches = islice(Runner.build_dataloader(cfg.test_dataloader), args.batches)
-    rows = consistency.measure(algorithm, batches, algorithm.sampler.candidates)
-    out = Path(args.out_dir or Path(cfg.work_dir) / 'function_consistency')
-    out.mkdir(parents=True, exist_ok=True)
-    (out / 'table.md').write_text(consistency.table(rows) + '\n')
-    consistency.draw(rows, out / 'paths.png')
-    print(consistency.table(rows))
+    rows = consistency.measure(algorithm, data.batches(cfg, args.images),
+                               algorithm.sampler.candidates)
     if lacking:
         print(f'made on {args.calibrate} training batches: '
               f'{", ".join(path.name for path in lacking)}')
-    print(f'{out}/table.md, {out}/paths.png')
+    loading.finish(args.out / 'function_consistency', consistency.table(rows),
+                   lambda path: consistency.draw(rows, path))
 
 
 if __name__ == '__main__':

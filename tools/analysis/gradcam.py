@@ -9,7 +9,7 @@ from typing import Optional, Sequence
 
 import mmdistill_ext  # noqa: F401, registers the plugin
 from mmdistill_ext import cli
-from mmdistill_ext.analysis import gradcam, loading, test_data
+from mmdistill_ext.analysis import data, gradcam, loading
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
@@ -23,12 +23,12 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     cfg = loading.read(args)
     models = loading.students(cfg, args)
     sources = dict(teacher=loading.build(cfg), **models) if 'teacher' in cfg.model else models
-    classes = test_data.metainfo(cfg).get('classes')
-    networks = {name: gradcam.Network(getattr(model, name, model), args.layer, classes)
-                for name, model in sources.items()}
+    classes = data.metainfo(cfg).get('classes')
+    networks = {name: gradcam.Network(model.teacher if name == 'teacher' else model, args.layer,
+                                      classes) for name, model in sources.items()}
     pictures, files, looks = [], [], []
-    for batch in test_data.pictures(cfg, args.images, args.pictures):
-        pictures.append(test_data.shown(batch))
+    for batch in data.pictures(cfg, args.images, args.pictures):
+        pictures.append(data.shown(batch))
         files.append(batch['data_samples'][0].img_path)
         looks.append({})
         for name, network in networks.items():

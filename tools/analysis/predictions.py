@@ -8,7 +8,7 @@ from typing import Optional, Sequence
 
 import mmdistill_ext  # noqa: F401, registers the plugin
 from mmdistill_ext import cli
-from mmdistill_ext.analysis import loading, predictions, test_data
+from mmdistill_ext.analysis import data, loading, predictions
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
@@ -19,9 +19,9 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     cfg = loading.read(args)
     models = loading.students(cfg, args)
     kind = predictions.kind_of(next(iter(models.values())))
-    meta = predictions.dataset_meta(test_data.metainfo(cfg))
+    meta = predictions.dataset_meta(data.metainfo(cfg))
     rows, drawn = [], []
-    for batch in test_data.pictures(cfg, args.images):
+    for batch in data.pictures(cfg, args.images):
         samples = {name: predictions.predict(model, batch) for name, model in models.items()}
         first = next(iter(samples.values()))
         columns = {'truth': (predictions.draw_sample(kind, first, meta, truth=True), '')}

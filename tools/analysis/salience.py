@@ -10,7 +10,7 @@ from typing import Optional, Sequence
 
 import mmdistill_ext  # noqa: F401, registers the plugin
 from mmdistill_ext import cli
-from mmdistill_ext.analysis import loading, salience, test_data
+from mmdistill_ext.analysis import data, loading, salience
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
@@ -24,7 +24,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     for path in (args.checkpoint, *args.more):
         model = loading.load_student(cfg, path)
         found[path] = salience.measure(model, salience.layers_of(model, args.layers),
-                                       test_data.batches(cfg, args.images))
+                                       data.batches(cfg, args.images))
     loading.finish(args.out / 'salience', salience.table(found),
                    lambda path: salience.draw(found, path), shown=salience.summary(found))
 

@@ -9,7 +9,7 @@ from typing import Optional, Sequence
 
 import mmdistill_ext  # noqa: F401, registers the plugin
 from mmdistill_ext import cli
-from mmdistill_ext.analysis import loading, test_data, tsne
+from mmdistill_ext.analysis import data, loading, tsne
 from mmdistill_ext.errors import ConfigError
 
 
@@ -18,7 +18,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     args = parser.parse_args(argv)
     cfg = loading.read(args)
     algorithm = loading.load_algorithm(cfg, args.checkpoint)
-    features = tsne.features(algorithm, test_data.batches(cfg, args.images))
+    features = tsne.features(algorithm, data.batches(cfg, args.images))
     count = min(both.shape[1] for both in features.values())
     if count < 4:
         raise ConfigError(f'{count} pictures make no map; 4 or more do, hundreds make a good one')

@@ -1,0 +1,91 @@
+"""Runs below given folders, and the curve of each: for learning curves and reports."""
+import re
+import statistics
+from pathlib import Path
+from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+
+from ..errors import ConfigError, nearest
+from .runs import curve, read_scalars, seconds_per_step
+
+NOT_METRICS = ('time', 'data_time', 'step', 'epoch', 'iter', 'memory', 'lr')
+USUAL = ('accuracy/top1', 'coco/bbox_mAP', 'mIoU')  # what is shown of several, if it is there
+SEED = re.compile(r'seed[-_]?\d+')
+Points = Sequence[Tuple[int, float]]
+
+
+class Run(NamedTuple):
+    """One run, or one row of several seeds.
+
+    Args:
+        name (str): Where it is, from the folder that was given.
+        metric (str): What mmengine calls it.
+        unit (str): Of the steps, 'epoch' or 'iteration'.
+        curves (list[Points]): The metric on the validation data; one for each seed.
+        step (float): Seconds, median of training steps.
+    """
+    name: str
+    metric: str
+    unit: str
+    curves: List[Points]
+    step: float
+
+    @property
+    def last(self) -> List[float]:
+        """The last value of each seed."""
+        return [points[-1][1] for points in self.curves]
+
+    @property
+    def points(self) -> Points:
+        """The curve, the mean of all seeds where they have the same steps."""
+        steps = sorted(set.intersection(*({step for step, _ in each} for each in self.curves)))
+        values = [dict(each) for each in self.curves]
+        return [(step, statistics.fmean(value[step] for value in values)) for step in steps]
+
+
+def find(folders: Iterable[Path], metric: Optional[str] = None) -> List[Run]:
+    """The runs in and below folders, those of several seeds (``seed-0``, ``seed-1``) as one.
+
+    Runs by which a study chose hyper-parameters (``tune-*``) are left out.
+
+    Args:
+        folders (Iterable[Path]): Work dirs of runs, or folders that hold several.
+        metric (str, optional): Which metric. Defaults to the usual one of the task.
+    """
+    found: Dict[str, List[Tuple[str, str, Points, float]]] = {}
+    for folder in map(Path, folders):
+        if not folder.is_dir():
+            raise ConfigError(f'no folder at {folder}')
+        paths = sorted({path.parents[2] for path in folder.rglob('vis_data/scalars.json')})
+        if not paths:
+            raise ConfigError(f'{folder}: no run of mmengine here, which would leave '
+                              '*/vis_data/scalars.json')
+        for path in paths:
+            if not path.name.startswith('tune-'):
+                found.setdefault(_name(folder, path), []).extend(_read(path, metric))
+    runs = [Run(name, *parts[0][:2], [part[2] for part in parts],
+                statistics.median(part[3] for part in parts))
+            for name, parts in found.items() if parts]
+    if not runs:
+        raise ConfigError(f'{", ".join(map(str, folders))}: no run has been validated yet')
+    return runs
+
+
+def _name(folder: Path, path: Path) -> str:
+    seeds = SEED.fullmatch(path.name)
+    path = path.parent if seeds else path
+    return folder.name if path in (folder, folder.parent) else str(path.relative_to(folder))
+
+
+def _read(path: Path, metric: Optional[str]) -> Iterable[Tuple[str, str, Points, float]]:
+    scalars = read_scalars(path)
+    training = [entry for entry in scalars if 'loss' in entry]
+    known = [key for entry in scalars if 'loss' not in entry for key, value in entry.items()
+             if key not in NOT_METRICS and isinstance(value, (int, float))]
+    if not known:
+        return
+    usual = next((name for name in USUAL if name in known), known[0])
+    if metric and metric not in known:
+        raise ConfigError(f'{path}: no metric {metric!r}; {nearest(metric, known)}')
+    unit = 'epoch' if any('epoch' in entry for entry in training) else 'iteration'
+    points = curve(path, metric or usual)
+    yield metric or usual, unit, points, seconds_per_step(path) if training else float('nan')

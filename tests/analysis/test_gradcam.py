@@ -1,0 +1,90 @@
+"""Grad-CAM against its equation, for the three kinds of networks."""
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from mmdistill_ext.analysis import gradcam
+from mmdistill_ext.errors import ConfigError
+from tests.models.algorithms.fcfd_heads import rcnn
+from tests.small import batch, build, model_config
+
+
+def network(config, **arguments):
+    torch.manual_seed(0)
+    return gradcam.Network(build(config).requires_grad_(False), **arguments)
+
+
+def prepared(net, task):
+    data = net.model.data_preprocessor(batch(task, images=1), False)
+    return data['inputs'], data['data_samples']
+
+
+def expected(net, inputs, score):
+    """relu(sum_c mean(d score / d A_c) A_c), between its smallest and largest value."""
+    maps = []
+    hook = net.layer[0].register_forward_hook(lambda _, __, out: maps.append(out))
+    gradient, = torch.autograd.grad(score(inputs), maps)
+    hook.remove()
+    heat = (gradient.mean((2, 3), keepdim=True) * maps[0]).sum(1, keepdim=True).relu()
+    heat = heat.detach()
+    heat = (heat - heat.min()) / (heat.max() - heat.min() + 1e-7)
+    return F.interpolate(heat, size=inputs.shape[2:], mode='bilinear')[0, 0].numpy()
+
+
+def test_a_classifier():
+    net = network(model_config('cls'), classes='abcde')
+    inputs, samples = prepared(net, 'cls')
+    logits = net.model(inputs)[0]
+    number = net.category(inputs, samples)
+    assert number == logits.argmax()
+    look = net.look(inputs, samples, number)
+    assert look.said == f'{"abcde"[number]}: {logits.softmax(0)[number].item():.0%}'
+    assert look.heat == pytest.approx(
+        expected(net, inputs, lambda x: net.model(x)[0, number]), abs=.02)
+    assert look.heat.std() > .1
+
+
+def test_a_segmentor_explains_its_largest_class_but_one():
+    net = network(model_config('seg'))
+    inputs, samples = prepared(net, 'seg')
+    answer = net.model(inputs)[0].argmax(0).flatten().tolist()
+    sizes = sorted(set(answer), key=answer.count, reverse=True)
+    number = net.category(inputs, samples)
+    assert number == sizes[min(1, len(sizes) - 1)]
+    look = net.look(inputs, samples, number)
+    assert look.heat == pytest.approx(
+        expected(net, inputs, lambda x: net.model(x)[0, number].sum()), abs=.02)
+
+
+@pytest.mark.parametrize('config', [model_config('det'), rcnn()], ids=['one-stage', 'two-stage'])
+def test_a_detector_explains_all_its_scores(config):
+    net = network(config)
+    inputs, samples = prepared(net, 'det')
+    assert net.category(inputs, samples) is None
+
+    def scores(x):
+        return net.model.predict(x, samples, rescale=False)[0].pred_instances.scores.sum()
+
+    assert scores(inputs) > 0
+    look = net.look(inputs, samples, None)
+    assert look.said == f'sum of scores {scores(inputs).item():.1f}'
+    assert look.heat == pytest.approx(expected(net, inputs, scores), abs=.02)
+
+
+def test_likeness_table_and_picture(tmp_path):
+    one = np.array([[0., 3.], [4., 0.]])
+    other = np.array([[0., 3.], [0., 0.]])
+    assert gradcam.likeness(one, one) == pytest.approx(1)
+    assert gradcam.likeness(one, other) == pytest.approx(.6)
+    assert gradcam.likeness(one, 0 * one) is None
+    looks = [dict(teacher=gradcam.Look(one / 4, 'x'), student=gradcam.Look(other / 4, 'y'))]
+    rows = gradcam.table(['a.png'], looks).rows
+    assert rows[1][:3] == ['a.png', 'student', 'y'] and rows[1][3] == pytest.approx(.6)
+    gradcam.draw([np.zeros((2, 2, 3), np.uint8)], looks, tmp_path / 'gradcam.png')
+    assert (tmp_path / 'gradcam.png').read_bytes()[1:4] == b'PNG'
+
+
+def test_a_layer_that_is_not_there():
+    with pytest.raises(ConfigError, match="no module 'layer4'; did you mean 'backbone.layer4'"):
+        network(model_config('cls'), layer='layer4')

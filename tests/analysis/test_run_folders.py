@@ -1,0 +1,58 @@
+"""Which runs are found, and what is read of them."""
+import json
+
+import pytest
+
+from mmdistill_ext.analysis import curves, report, run_folders
+from mmdistill_ext.errors import ConfigError
+
+
+def write(work_dir, metric='accuracy/top1', values=(10., 20.), epoch=True, more=()):
+    folder = work_dir / '20260102_030405' / 'vis_data'
+    folder.mkdir(parents=True)
+    lines = []
+    for step, value in enumerate(values, start=1):
+        lines.append(dict(loss=1., time=.5, step=10 * step, **dict(epoch=1) if epoch else {}))
+        lines.append({**{name: 1. for name in more}, metric: value, 'time': 9., 'step': step})
+    (folder / 'scalars.json').write_text(''.join(json.dumps(line) + '\n' for line in lines))
+
+
+def test_runs_and_seeds(tmp_path):
+    write(tmp_path / 'demo/teacher')
+    write(tmp_path / 'study/kd/seed-0', values=(1., 3., 7.))
+    write(tmp_path / 'study/kd/seed-1', values=(3., 5.))
+    write(tmp_path / 'study/kd/tune-0.1')
+    one, kd = run_folders.find([tmp_path / 'demo', tmp_path / 'study'])
+    assert (one.name, one.points, one.unit, one.step) == (
+        'teacher', [(1, 10.), (2, 20.)], 'epoch', .5)
+    assert (kd.name, kd.last, kd.points) == ('kd', [7., 5.], [(1, 2.), (2, 4.)])
+    alone, = run_folders.find([tmp_path / 'demo/teacher'])
+    assert alone.name == 'teacher'
+
+    section = report.of_metric('accuracy/top1', [one, kd])
+    assert section.table.columns == ['run', 'accuracy/top1', 'best', 'seeds', 'epochs',
+                                     'seconds per step']
+    assert section.table.rows[1] == ['kd', '6 ± 1.4', 4., 2, 2, .5]
+    assert curves.table([kd]).rows[2] == ['kd', 0, 3, 'epoch', 'accuracy/top1', 7.]
+    curves.draw({run.name: run.points for run in (one, kd)}, 'top-1 (%)', 'epoch',
+                tmp_path / 'curves.png')
+    assert (tmp_path / 'curves.png').read_bytes()[1:4] == b'PNG'
+
+
+def test_the_usual_metric_of_several(tmp_path):
+    write(tmp_path / 'seg', 'mIoU', epoch=False, more=['aAcc'])
+    run, = run_folders.find([tmp_path])
+    assert (run.metric, run.unit) == ('mIoU', 'iteration')
+    run, = run_folders.find([tmp_path], 'aAcc')
+    assert run.last == [1.]
+
+
+def test_mistakes(tmp_path):
+    write(tmp_path / 'a')
+    write(tmp_path / 'untested/b', values=())
+    (tmp_path / 'empty').mkdir()
+    for folder, metric, said in (('gone', None, 'no folder at'), ('empty', None, 'no run of'),
+                                 ('a', 'top1', "no metric 'top1'; did you mean 'accuracy/top1'"),
+                                 ('untested', None, 'no run has been validated yet')):
+        with pytest.raises(ConfigError, match=said):
+            run_folders.find([tmp_path / folder], metric)
