@@ -28,10 +28,13 @@ study: env
 	$(RUN) tools/study.py
 
 test: env
-	$(RUN) -m pytest -m "not slurm and not nightly and not browser"
+	$(PYTEST) -m "not slurm and not nightly and not browser"
 
-# The report in Chromium (apt-get install chromium).
+# The report in a real browser.
 test-browser: env
+	@command -v chromium google-chrome >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get -qq update && \
+	DEBIAN_FRONTEND=noninteractive apt-get -qq install chromium >/dev/null; } || { \
+	echo "test-browser needs Chromium: apt-get install chromium" >&2; exit 1; }
 	$(RUN) -m pytest -m browser
 
 quick: env
@@ -39,7 +42,7 @@ quick: env
 
 # Ten times as many examples of hostile input, and what else takes minutes.
 nightly: env
-	$(RUN) -m pytest -m nightly
+	$(PYTEST) -m nightly
 
 # Slurm on this machine, on loopback, while the tests run.
 test-slurm: env
