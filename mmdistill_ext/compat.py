@@ -66,10 +66,25 @@ def forbid_installing() -> None:
     package_utils.call_command = refuse
 
 
+def let_mmrazor_turn_inplace_off() -> None:
+    """MMRazor sets ``inplace=False`` in its algorithms, or a ReLU would overwrite what a recorder
+    holds. It walks through OrderedDicts; a newer PyTorch keeps modules in dicts, and it finds none.
+    """
+    from mmrazor.models.algorithms.base import BaseAlgorithm
+
+    def turn_off(self, architecture, varstr: str) -> None:
+        for module in architecture.modules():
+            if hasattr(module, 'inplace'):
+                module.inplace = False
+
+    BaseAlgorithm.set_module_inplace_false = turn_off
+
+
 def enable() -> None:
     """Bridge every known gap. Called by ``import mmdistill_ext``."""
     from . import safe_load, safe_save
     let_mmrazor_import()
+    let_mmrazor_turn_inplace_off()
     safe_load.enable()
     safe_save.enable()
     forbid_installing()
