@@ -1,9 +1,10 @@
 """The demo's runs. A method joins the demo by a config in configs/demo and an entry here."""
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Dict, Tuple
 
-CONFIGS = Path(__file__).parents[2] / 'configs' / 'demo'
+from ..where import HOME
+
+CONFIGS = HOME / 'configs' / 'demo'
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ from typing import Any, Dict, List, Optional
 
 from mmengine.config import Config
 
+from ..where import HOME
 from .demo_rows import CONFIGS, Row, Task
 from .runs import curve, last_checkpoint, seconds_per_step
 
-TOOLS = Path(__file__).parents[2] / 'tools'
+TOOLS = HOME / 'tools'
 # In every run's folder: what it is made of, and what came out once it is finished.
 MADE_OF, RESULT = 'made_of.txt', 'result.json'
 
