@@ -79,6 +79,10 @@ class Network(nn.Module):
             category (int, optional): The class to explain; None for a detector.
         """
         self.samples, said = samples, []
+        if self.detects:
+            with torch.no_grad():
+                if not self(inputs).item():  # a sum of nothing has no gradient
+                    return Look(np.zeros(inputs.shape[2:], np.float32), 'detects nothing')
 
         def target(output: Tensor) -> Tensor:
             if category is None:

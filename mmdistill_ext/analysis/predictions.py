@@ -15,7 +15,7 @@ from . import figures
 from .tables import Table
 
 SCORE, IOU = .3, .5  # what is drawn and counted; what counts as found
-SIDE = 320  # pixels: smaller pictures are enlarged, so that the labels can be read
+SIDE, FONT = 320, 14  # pixels: smaller pictures are enlarged; labels
 
 
 class Kind(NamedTuple):
@@ -40,8 +40,14 @@ def kind_of(model: BaseModel) -> Kind:
     from mmseg.models import BaseSegmentor
     from mmseg.visualization import SegLocalVisualizer
     if isinstance(model, BaseDetector):
+        class ReadableVisualizer(DetLocalVisualizer):
+            """Its labels are 6 pixels high on all but large boxes."""
+
+            def draw_texts(self, *args, font_sizes=FONT, **kwargs):
+                return super().draw_texts(*args, font_sizes=max(font_sizes, FONT), **kwargs)
+
         numbers = 'objects', f'detections (score > {SCORE})', f'right (IoU {IOU})'
-        return Kind(DetLocalVisualizer, numbers, '{2} of {0} found, {1} detections', count_boxes)
+        return Kind(ReadableVisualizer, numbers, '{2} of {0} found, {1} detections', count_boxes)
     if isinstance(model, BaseSegmentor):
         numbers = 'right pixels (%)', 'mIoU (%)'
         return Kind(SegLocalVisualizer, numbers, 'right: {:.1f} %, mIoU {:.1f} %', count_pixels)
@@ -56,8 +62,9 @@ def count_boxes(sample: BaseDataElement, classes: int) -> tuple:
     boxes = torch.cat([found.bboxes, found.scores[:, None]], 1).numpy()
     truth = np.array(_boxes(sample.gt_instances).cpu(), dtype=np.float32).reshape(-1, 4)
     labels = sample.gt_instances.labels.cpu().numpy()
+    none_ignored = np.zeros((0, 4), np.float32)
     right = sum(tpfp_default(boxes[found.labels.numpy() == label], truth[labels == label],
-                             iou_thr=IOU)[0].sum() for label in range(classes))
+                             none_ignored, IOU)[0].sum() for label in range(classes))
     return len(truth), len(boxes), int(right)
 
 

@@ -72,6 +72,16 @@ def test_a_detector_explains_all_its_scores(config):
     assert look.heat == pytest.approx(expected(net, inputs, scores), abs=.02)
 
 
+def test_a_detector_that_detects_nothing():
+    config = model_config('det')
+    config['test_cfg']['score_thr'] = 1.
+    net = network(config)
+    inputs, samples = prepared(net, 'det')
+    look = net.look(inputs, samples, None)
+    assert look.said == 'detects nothing'
+    assert look.heat.shape == inputs.shape[2:] and not look.heat.any()
+
+
 def test_likeness_table_and_picture(tmp_path):
     one = np.array([[0., 3.], [4., 0.]])
     other = np.array([[0., 3.], [0., 0.]])
