@@ -97,12 +97,19 @@ def test_both_networks_get_one_random_draw(source):
     assert torch.equal(both['teacher_inputs'], both['inputs'] - 1)
 
 
-def test_data_samples_are_preprocessed_once():
-    """mmseg pads the label map: in the student's sample once, to the size of the image."""
-    teacher = model_config('seg')
-    teacher['data_preprocessor']['mean'] = [100.] * 3
-    two = preprocessor_for(build(model_config('seg')).data_preprocessor,
-                           build(teacher).data_preprocessor)
-    data = two(batch('seg', size=48), True)
-    assert data['inputs'].shape == data['teacher_inputs'].shape == (2, 3, 64, 64)
-    assert [tuple(s.gt_sem_seg.data.shape) for s in data['data_samples']] == [(1, 64, 64)] * 2
+def test_labels_are_mixed_once():
+    """mmpretrain writes mixed labels into the samples, and mixes those that it finds there."""
+
+    def preprocessor(mean):
+        config = model_config('cls')
+        config['data_preprocessor'].update(mean=[mean] * 3, num_classes=5)
+        return build(dict(config, train_cfg=dict(augments=[dict(type='Mixup', alpha=1.)]))
+                     ).data_preprocessor
+
+    student = preprocessor(120.)
+    scores = []
+    for each in (student, preprocessor_for(student, preprocessor(100.))):
+        np.random.seed(0), torch.manual_seed(0)
+        samples = each(batch('cls', images=4), True)['data_samples']
+        scores.append(torch.stack([sample.gt_score for sample in samples]))
+    assert torch.equal(*scores) and ((0 < scores[0]) & (scores[0] < 1)).any()
