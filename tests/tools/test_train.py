@@ -79,9 +79,15 @@ def test_mmrazors_own_train_py(trained):
 
 def test_two_processes(trained):
     folder, _ = trained
-    done = run('bash', REPO / 'tools/dist_train.sh', 'toy.py', 2, '--work-dir', 'two',
-               '--cfg-options', 'env_cfg.dist_cfg.backend=gloo', cwd=folder, PORT=free_port())
+    (folder / 'two.py').write_text(
+        "_base_ = 'toy.py'\n"
+        "custom_imports = dict(imports=['mmdistill_ext', 'tests.reliability.ranks_agree'])\n"
+        "custom_hooks = [dict(type='RanksAgree')]\n")
+    done = run('bash', REPO / 'tools/dist_train.sh', 'two.py', 2, '--work-dir', 'two',
+               '--cfg-options', 'env_cfg.dist_cfg.backend=gloo', cwd=folder, PORT=free_port(),
+               PYTHONPATH=str(REPO))
     assert done.returncode == 0, done.stderr
+    assert re.findall('ranks agree after step (.)', done.stdout) == ['1', '2']
     assert (folder / 'two/epoch_2.pth').exists()
     assert re.search(r'Distributed training: True', done.stdout)
     assert re.search(r'GPU number: 2', done.stdout)

@@ -1,13 +1,15 @@
-"""What is drawn in an epoch depends on the seed and the epoch, not on what was drawn before."""
+"""What is drawn depends on the seed and the epoch or iteration, not on what was drawn before."""
 import random
 
 import numpy as np
+import pytest
 import torch
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
+from torch.utils.data import Dataset
 
-import mmdistill_ext  # noqa: F401
+from mmdistill_ext.errors import ConfigError
 
 
 class Draws(nn.Module):
@@ -19,29 +21,73 @@ class Draws(nn.Module):
         self.notes = notes
 
     def train_step(self, data, optim_wrapper):
-        self.notes.append((random.random(), np.random.rand(), torch.rand(1).item()))
+        here = random.random(), np.random.rand(), torch.rand(1).item()
+        self.notes.append((data[0].tolist(), *here))
         return dict(loss=torch.zeros(()))
 
 
-def drawn(tmp_path, seed, resume=False, epochs=3):
+class Augmented(Dataset):
+    """Two items that are nothing but random numbers."""
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        return np.array([index, random.random(), np.random.rand(), torch.rand(1).item()])
+
+
+EPOCHS = dict(by_epoch=True, max_epochs=3)
+
+
+def drawn(tmp_path, seed=3, resume=False, train_cfg=EPOCHS, workers=0, persistent=False,
+          save_by_epoch=None):
     notes = []
-    Runner(
+    by_epoch = train_cfg['by_epoch'] if save_by_epoch is None else save_by_epoch
+    run = Runner(
         model=Draws(notes), work_dir=str(tmp_path), resume=resume,
         train_dataloader=dict(
-            batch_size=1, num_workers=0, dataset=[1, 2], sampler=dict(type='DefaultSampler')),
-        train_cfg=dict(by_epoch=True, max_epochs=epochs),
-        optim_wrapper=dict(optimizer=dict(type='SGD', lr=.1)),
+            batch_size=1, num_workers=workers, persistent_workers=persistent, dataset=Augmented(),
+            sampler=dict(type='DefaultSampler' if train_cfg['by_epoch'] else 'InfiniteSampler')),
+        train_cfg=dict(train_cfg), optim_wrapper=dict(optimizer=dict(type='SGD', lr=.1)),
+        default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1, by_epoch=by_epoch)),
         custom_hooks=[dict(type='mmrazor.EpochSeedHook')],
-        randomness=dict(seed=seed), default_scope='mmengine',
-        experiment_name=f'{tmp_path.name}_{seed}_{resume}_{epochs}').train()
+        env_cfg=dict(mp_cfg=dict(mp_start_method='fork')),
+        randomness=dict(seed=seed), default_scope='mmengine', log_level='ERROR',
+        experiment_name=f'{tmp_path.name}_{seed}_{resume}_{train_cfg}')
+    run.train()
+    if workers and not train_cfg['by_epoch']:  # or they are waited for, long, when next collected
+        run.train_loop.dataloader_iterator.batches._iterator._shutdown_workers()
     return notes
 
 
-def test_a_resumed_run_draws_what_the_whole_one_draws(tmp_path):
+@pytest.mark.train
+@pytest.mark.parametrize('train_cfg, shorter, workers', [
+    (EPOCHS, dict(max_epochs=1), 0),
+    (EPOCHS, dict(max_epochs=1), 2),
+    (dict(by_epoch=False, max_iters=6), dict(max_iters=3), 0),
+    (dict(by_epoch=False, max_iters=6), dict(max_iters=3), 2)])
+def test_a_resumed_run_draws_what_the_whole_one_draws(tmp_path, train_cfg, shorter, workers):
     assert HOOKS.get('mmrazor.EpochSeedHook') is not None
-    whole = drawn(tmp_path / 'whole', seed=3)
-    assert len(set(whole)) == 6  # no epoch repeats another
-    first = drawn(tmp_path / 'parts', seed=3, epochs=1)
+    fields = dict(train_cfg=train_cfg, workers=workers)
+    whole = drawn(tmp_path / 'whole', **fields)
+    for column in range(3):  # no epoch repeats another, in the workers or here
+        assert len({step[1 + column] for step in whole}) == 6
+        assert len({step[0][1 + column] for step in whole}) == 6
+    first = drawn(tmp_path / 'parts', **dict(fields, train_cfg=dict(train_cfg, **shorter)))
     random.random(), np.random.rand(5), torch.rand(7)  # and whatever else happens between
-    assert first + drawn(tmp_path / 'parts', seed=3, resume=True) == whole
-    assert drawn(tmp_path / 'other', seed=5) != whole
+    assert first + drawn(tmp_path / 'parts', resume=True, **fields) == whole
+    assert drawn(tmp_path / 'other', seed=5, **fields) != whole
+
+
+@pytest.mark.parametrize('fields, message', [
+    (dict(seed=None), 'EpochSeedHook: the order of the images is drawn before a resumed run knows '
+     'its seed; set randomness=dict(seed=0) or another'),
+    (dict(workers=1, persistent=True), 'EpochSeedHook: train_dataloader.persistent_workers=True '
+     'keeps random states that no checkpoint holds; set it to False'),
+    (dict(save_by_epoch=False), 'EpochSeedHook: CheckpointHook(by_epoch=False) saves within an '
+     'epoch, which a resumed run begins anew; by_epoch=True would fit, or training that counts '
+     'iterations (train_cfg.by_epoch=False)')])
+def test_what_cannot_be_repeated_is_refused(tmp_path, fields, message):
+    with pytest.raises(ConfigError) as error:
+        drawn(tmp_path, **fields)
+    assert str(error.value) == message

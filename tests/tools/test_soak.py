@@ -1,0 +1,37 @@
+"""What the soak calls a leak."""
+import runpy
+
+import pytest
+import torch
+
+from tests.tools.toy import REPO
+
+SOAK = runpy.run_path(str(REPO / 'tools/soak.py'))
+Run, Failed, judge, same = (SOAK[name] for name in ('Run', 'Failed', 'judge', 'same'))
+MIB = 2**20
+
+
+def seen(memory, files):
+    return Run(0, 60., [int(value * MIB) for value in memory], files)
+
+
+def test_a_steady_run_passes():
+    warming = [100 + 20 * i for i in range(30)]
+    run = seen(warming + [700, 704, 708] * 30, [9] * 30 + [20, 21, 20] * 30)
+    assert judge(run) == 'memory 704 MiB (+0.0%), 20 files'
+    assert judge(seen([700] * 19, [20] * 19)) == 'too short to tell growth'
+
+
+def test_leaks_fail():
+    with pytest.raises(Failed, match='memory grew by 7.3%, from 632 to 678 MiB'):
+        judge(seen([600 + i for i in range(90)], [20] * 90))
+    with pytest.raises(Failed, match='open files grew from 21 to 23'):
+        judge(seen([700] * 80, [20 + i // 20 for i in range(80)]))
+
+
+def test_equal_is_bit_by_bit():
+    one = dict(a=[torch.ones(2), dict(step=3)], b='sgd')
+    assert same(one, dict(a=[torch.ones(2), dict(step=3)], b='sgd'))
+    assert not same(one, dict(a=[torch.ones(2), dict(step=4)], b='sgd'))
+    assert not same(one, dict(a=[torch.tensor([1., 1 + 1e-7]), dict(step=3)], b='sgd'))
+    assert not same(one, dict(a=[torch.ones(2)], b='sgd'))
