@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # slurm_test.sh PARTITION JOB_NAME CONFIG CHECKPOINT [options of test.py]
-# by environment: GPUS GPUS_PER_NODE CPUS_PER_TASK SRUN_ARGS
+# by environment: GPUS GPUS_PER_NODE CPUS_PER_TASK SRUN_ARGS MASTER_PORT
 set -euo pipefail
 
 if [ $# -lt 4 ]; then
@@ -12,6 +12,8 @@ JOB_NAME=$2
 CONFIG=$3
 CHECKPOINT=$4
 GPUS_PER_NODE=${GPUS_PER_NODE:-8}
+# Two jobs on one node must not meet at one port.
+export MASTER_PORT="${MASTER_PORT:-$((20000 + RANDOM % 10000))}"
 
 # SRUN_ARGS is several arguments in one string, and is split on purpose
 # shellcheck disable=SC2086
