@@ -106,9 +106,10 @@ def use_auto_scale_lr(cfg: Config) -> None:
 
 def add_guards(cfg: Config) -> None:
     """The hooks that a run should not be without, unless the config names them itself."""
-    hooks = cfg.custom_hooks = list(cfg.get('custom_hooks') or [])
+    hooks = list(cfg.get('custom_hooks') or [])
     named = {str(hook.get('type')).split('.')[-1] for hook in hooks if isinstance(hook, dict)}
-    hooks += [dict(type=f'mmrazor.{guard}') for guard in GUARDS if guard not in named]
+    missing = [dict(type=f'mmrazor.{guard}') for guard in GUARDS if guard not in named]
+    cfg.custom_hooks = hooks + missing
 
 
 def run(cfg: Config, work: Callable[[Runner], None], runner_type=Runner) -> None:

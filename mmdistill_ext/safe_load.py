@@ -94,6 +94,7 @@ def read(filename: str, map_location: Any = None, mmap: bool = False) -> Any:
         return torch.load(filename, map_location=map_location, mmap=mmap, **options)
     except Exception as error:  # torch has no one error for files that are not its own
         found = re.search(r"Unsupported global: GLOBAL (.+?)(?: was not an allowed.*)?$"
+                          r"|unsupported GLOBAL (\S+) whose module"
                           r"|Unsupported class (\S+)|but got <class '(\S+)'>", str(error), re.M)
         if found:
             name = next(group for group in found.groups() if group)

@@ -1,4 +1,5 @@
 import copy
+import os
 import pickle
 import zipfile
 
@@ -162,6 +163,7 @@ class OwnClass:
     (Wicked(WRITTEN.append, 1), 'getattr'),
     (Wicked(exec, 'from tests.test_safe_load import WRITTEN; WRITTEN.append(1)'), 'exec'),
     (Wicked(getattr, torch.Tensor, 'tofile'), 'getattr'),
+    (Wicked(os.system, 'false'), f'{os.name}.system'),
     (OwnClass(), 'test_safe_load.OwnClass'),
 ])
 @pytest.mark.parametrize('legacy', [False, True])

@@ -20,6 +20,8 @@ class Inheritance:
     def __init__(self, names: Sequence[str], student: nn.Module, teacher: nn.Module) -> None:
         self.student = (student,)  # a tuple: not a submodule, and not a second owner
         names = [names] if isinstance(names, str) else names
+        if not isinstance(names, (list, tuple)):
+            raise ConfigError(f'inherit is a list of modules of the student, found {names!r}')
         for name in names:
             get_module(student, name, 'inherit, student')
             get_module(teacher, name, 'inherit, teacher')

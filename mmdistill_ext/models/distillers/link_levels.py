@@ -1,6 +1,6 @@
 """From the features that two models give to the levels of a link: built and tried once."""
 from inspect import Parameter, signature
-from typing import Callable, Dict, List, NamedTuple
+from typing import Callable, Dict, List, NamedTuple, Optional
 
 from mmrazor.registry import MODELS
 from torch import Tensor, nn
@@ -75,10 +75,18 @@ def check_levels(link: Link, student: List[Feature], teacher: List[Feature]) -> 
                 'width (C, H, W on one input); link features of one stride or set resize=True')
 
 
+def registered(name: str) -> Optional[Callable]:
+    """What is registered under a name, None where nothing is."""
+    try:
+        return MODELS.get(name)
+    except Exception:  # mmengine looks for the name among modules too, and fails on an odd one
+        return None
+
+
 def build(link: Link, what: str, config: dict) -> nn.Module:
     """Build a link's loss or connector; what is not registered is an error with nearest names."""
     kind = config['type']
-    if isinstance(kind, str) and MODELS.get(kind) is None:
+    if isinstance(kind, str) and registered(kind) is None:
         raise ConfigError(f'link {link.name!r}: {what} {kind!r} is not registered; '
                           f'{nearest(kind, MODELS.module_dict)}')
     try:
@@ -99,7 +107,7 @@ def build_connector(link: Link, student: Feature, teacher: Feature) -> nn.Module
             raise ConfigError(f'link {link.name!r}: {feature.place} gives a '
                               f'{list(feature.tensor.shape)}, which has no channels to connect')
     config = dict(link.connector)
-    kind = MODELS.get(config['type']) if isinstance(config['type'], str) else config['type']
+    kind = registered(config['type']) if isinstance(config['type'], str) else config['type']
     taken = signature(kind.__init__).parameters if kind else {}
     for names, side, feature in ((STUDENT_CHANNELS, 'student', student),
                                  (TEACHER_CHANNELS, 'teacher', teacher)):
