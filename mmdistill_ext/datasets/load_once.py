@@ -1,6 +1,6 @@
 """A transform for data sets that fit into memory."""
 import copy
-from typing import Dict, List
+from typing import ClassVar, Dict, List
 
 from mmcv.transforms import BaseTransform, Compose
 from mmengine.registry import TRANSFORMS
@@ -11,15 +11,17 @@ class LoadOnce(BaseTransform):
     """Run the transforms inside once for every picture, and hand out copies from then on.
 
     Put loading and everything that is not random inside. It stands in mmengine's registry, so
-    the pipelines of every OpenMMLab library find it.
+    the pipelines of every OpenMMLab library find it. What is loaded is the process's: data sets
+    with the same transforms share it, and so do processes that are forked off later.
 
     Args:
         transforms (list[dict]): The pipeline's beginning.
     """
+    stores: ClassVar[Dict[str, Dict[str, dict]]] = {}
 
     def __init__(self, transforms: List[dict]) -> None:
+        self.loaded = self.stores.setdefault(repr(transforms), {})
         self.transforms = Compose(transforms)
-        self.loaded: Dict[str, dict] = {}
 
     def transform(self, results: dict) -> dict:
         key = results['img_path']

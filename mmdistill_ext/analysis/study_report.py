@@ -1,0 +1,115 @@
+"""The study's page: every row as it came out, and what has not been run."""
+import os
+import platform
+from pathlib import Path
+from typing import Dict, List, Optional
+
+import torch
+
+from .bench_table import write_between
+from .study_cells import SEEDS, Cells, teacher_cell
+from .study_rows import Row
+from .study_stats import Gain, mean_and_deviation, paired_gain
+
+NOT_YET = 'not run yet'
+
+
+def write_page(cells: Cells, page: Path) -> None:
+    """Put the tables of all tasks between the markers of a page."""
+    lines = [f'torch {torch.__version__}, {platform.machine()}, {os.cpu_count()} cores, one thread '
+             'a run.', '']
+    for task in cells.tasks:
+        lines += task_lines(cells, task)
+    write_between(page, 'study', '\n'.join(lines))
+
+
+def task_lines(cells: Cells, name: str) -> List[str]:
+    """One task: its table, which rows are sure to help, how the networks learn."""
+    task = cells.tasks[name]
+    figures = {row: figures_of(cells, name, row) for row in task.rows}
+    gains = {}
+    for row, values in figures.items():
+        alone = figures[task.rows[row].alone]
+        if values and alone and row != task.rows[row].alone:
+            gains[row] = paired_gain(values, alone)
+    config = cells.config(teacher_cell(name, 'student'))
+    lines = [f'## {task.title}', '',
+             f'{task.scenes.train} scenes to train on, {task.scenes.tune} to choose on, '
+             f'{task.scenes.val} to test on, {config.train_cfg.max_epochs} epochs.', '']
+    lines += [f'| | {task.metric_name} | gain, 95% interval | chosen | {task.metric_name} on the '
+              'tune split with each value | s/step | paper |', '|---|---|---|---|---|---|---|']
+    lines += [_teacher_line(cells, name, row) for row in task.teachers]
+    for row in task.rows:
+        lines.append(_line(cells, name, row, figures[row], gains.get(row)))
+    lines += ['', *_verdict(task.rows, figures, gains), '', *_curves(cells, name), '']
+    return lines
+
+
+def figures_of(cells: Cells, task: str, row: str) -> Optional[List[float]]:
+    """What a row reached on the test split, by seed; None before all seeds are there."""
+    results = [result for cell in cells.seeds(task, row) if (result := cells.result(cell))]
+    if len(results) < len(SEEDS):
+        return None
+    return [cells.tasks[task].scale * result['value'] for result in results]
+
+
+def _teacher_line(cells: Cells, task: str, name: str) -> str:
+    result, row = cells.result(teacher_cell(task, name)), cells.tasks[task].teachers[name]
+    value = f'{cells.tasks[task].scale * result["value"]:.2f}, one seed' if result else NOT_YET
+    return f'| {row.title} | {value} | | | | {_step(result)} | |'
+
+
+def _line(cells: Cells, task: str, name: str, values: Optional[List[float]],
+          gain: Optional[Gain]) -> str:
+    row = cells.tasks[task].rows[name]
+    tuned = [cells.result(cell) for cell in cells.tuning(task, name)]
+    chosen = cells.chosen(task, name)
+    text = ' '.join(f'{value:g}: {cells.tasks[task].scale * result["value"]:.1f}'
+                    for value, result in zip(row.values, tuned) if result)
+    number = '' if chosen is None or not (row.values or row.like) else f'{chosen:g}'
+    if values is None:
+        return f'| {row.title} | {NOT_YET} | | {number} | {text} | | {row.paper} |'
+    mean, deviation = mean_and_deviation(values)
+    step = _step(cells.result(cells.seeds(task, name)[0]))
+    return (f'| {row.title} | {mean:.2f} ± {deviation:.2f} | {_gain(gain)} | {number} | {text} '
+            f'| {step} | {row.paper} |')
+
+
+def _gain(gain: Optional[Gain]) -> str:
+    if gain is None:
+        return ''
+    text = f'{gain.mean:+.2f} ({gain.low:+.2f} to {gain.high:+.2f})'
+    return f'**{text}**' if gain.low > 0 else text
+
+
+def _step(result: Optional[dict]) -> str:
+    return f'{result["step"]:.3f}' if result else ''
+
+
+def _verdict(rows: Dict[str, Row], figures: Dict[str, Optional[List[float]]],
+             gains: Dict[str, Gain]) -> List[str]:
+    groups: Dict[str, List[str]] = {
+        'Better than the student alone, the whole interval above zero': [
+            rows[row].title for row, gain in gains.items() if gain.low > 0],
+        'Worse, the whole interval below zero': [
+            rows[row].title for row, gain in gains.items() if gain.high < 0],
+        f'Undecided with {len(SEEDS)} seeds': [
+            rows[row].title for row, gain in gains.items() if gain.low <= 0 <= gain.high],
+        'Not run yet': [rows[row].title for row, values in figures.items() if values is None]}
+    return [f'- {text}: {"; ".join(names)}.' for text, names in groups.items() if names]
+
+
+def _curves(cells: Cells, task: str) -> List[str]:
+    """How the teachers and the student that trains twice as long learn, epoch by epoch."""
+    lines = []
+    runs = {row.title: cells.result(teacher_cell(task, name))
+            for name, row in cells.tasks[task].teachers.items()}
+    for name, row in cells.tasks[task].rows.items():
+        if row.like == 'student' and cells.seeds(task, name):
+            runs[f'{row.title}, seed 0'] = cells.result(cells.seeds(task, name)[0])
+    for title, result in runs.items():
+        if result:
+            points = ', '.join(f'{epoch}: {cells.tasks[task].scale * value:.1f}'
+                               for epoch, value in result['curve'])
+            lines.append(f'- {title}, test {cells.tasks[task].metric_name} by epoch: {points}.')
+    return lines
