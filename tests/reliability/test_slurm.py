@@ -87,7 +87,7 @@ def test_without_sbatch_it_waits_for_the_end_and_gives_its_exit_code(slurm, fold
 def test_the_daemons_are_gone_afterwards(tmp_path):
     with cluster(tmp_path) as environment:
         assert ask(environment, 'srun', '--ntasks=1', 'echo', 'here') == 'here\n'
-        assert running(tmp_path) == {'munged', 'slurmctld', 'slurmd'}
+        assert running(tmp_path) >= {'munged', 'slurmctld', 'slurmd'}
     assert running(tmp_path) == set()
 
 
