@@ -52,6 +52,16 @@ def test_no_config(tmp_path):
         cli.load_config(cli.parser('').parse_args([str(tmp_path / 'gone.py')]), ())
 
 
+def test_guards_come_once():
+    mine = dict(type='mmrazor.FiniteLossHook', action='skip')
+    for hooks in (None, [], [mine]):
+        cfg = Config(dict(custom_hooks=hooks))
+        cli.add_guards(cfg)
+        named = {hook.type: hook for hook in cfg.custom_hooks}
+        assert set(named) == {'mmrazor.SameClassesHook', 'mmrazor.FiniteLossHook'}
+        assert len(cfg.custom_hooks) == 2 and (not hooks or named[mine['type']] == mine)
+
+
 def test_amp(monkeypatch):
     plain = Config(dict(optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='SGD'))))
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)

@@ -1,4 +1,5 @@
 """Student, teacher and data must mean the same classes."""
+import re
 from typing import Iterator, Sequence, Tuple
 
 from mmengine.hooks import Hook
@@ -55,13 +56,13 @@ def _check_counts(network: nn.Module, side: str, classes: Sequence[str], fit: st
 
 
 def _check_names(known: Sequence[str], classes: Sequence[str], fit: str) -> None:
-    if known is None or list(known) == list(classes):
+    if known is None or list(map(_key, known)) == list(map(_key, classes)):
         return
     if len(known) != len(classes):
         found = f'{len(known)} ({_some(known)}), the training data {len(classes)} (' \
                 f'{_some(classes)})'
     else:
-        index = [a == b for a, b in zip(known, classes)].index(False)
+        index = [_key(a) == _key(b) for a, b in zip(known, classes)].index(False)
         found = f'{known[index]!r} as number {index}, the training data {classes[index]!r}'
     raise ConfigError(f"classes: the teacher's checkpoint has {found}; {fit} would fit")
 
@@ -74,6 +75,11 @@ def _counts(network: nn.Module) -> Iterator[Tuple[str, int]]:
             count = getattr(part, 'num_classes', None)
             if isinstance(count, int) and not (count == 1 and hasattr(part, 'conv_seg')):
                 yield place, count  # a segmentor may tell two classes by one number
+
+
+def _key(name: str) -> str:
+    """Releases differ in spaces, dashes, capitals and in the synonyms after a comma."""
+    return re.sub('[^a-z0-9]', '', str(name).split(',')[0].lower()) or str(name)
 
 
 def _some(classes: Sequence[str]) -> str:
