@@ -110,7 +110,7 @@ def leave(line: str) -> None:
     """Print the line and end the process; of many ranks with the same mistake, the first does."""
     rank = int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0')))
     if rank:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_CODE))  # what srun reports
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(EXIT_CODE))  # not 143
         time.sleep(10)  # the launcher ends us meanwhile, unless rank 0 is well and we are not
         line = f'[rank {rank}] {line}'
     print(f'ERROR: {line}', file=sys.stderr, flush=True)
