@@ -26,6 +26,7 @@ demo-seg: env
 
 study: env
 	$(RUN) tools/study.py
+	$(RUN) tools/report.py work_dirs/study
 
 test: env
 	$(PYTEST) -m "not slurm and not nightly and not browser"

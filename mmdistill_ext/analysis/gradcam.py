@@ -1,6 +1,7 @@
 """Grad-CAM of several networks on the same pictures: where do they look?"""
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence
+from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 import torch
@@ -51,7 +52,8 @@ class Network(nn.Module):
         inputs = inputs.float().contiguous()  # a teacher may be in bf16 and channels_last
         if not self.detects:
             return self.model(inputs, self.samples, mode='tensor')
-        found = self.model.predict(inputs, self.samples, rescale=False)
+        with attached():
+            found = self.model.predict(inputs, self.samples, rescale=False)
         return torch.stack([sample.pred_instances.scores.sum() for sample in found])
 
     @torch.no_grad()
@@ -98,6 +100,18 @@ class Network(nn.Module):
 
         with GradCAM(self, self.layer) as cam:
             return Look(cam(inputs, [target])[0], said[0])
+
+
+@contextmanager
+def attached() -> Iterator[None]:
+    """mmdet detaches what its dense heads predict; here a gradient goes through it."""
+    from mmdet.models.dense_heads import base_dense_head as module
+    select = module.select_single_mlvl
+    module.select_single_mlvl = lambda maps, image, detach=True: select(maps, image, False)
+    try:
+        yield
+    finally:
+        module.select_single_mlvl = select
 
 
 def likeness(one: np.ndarray, other: np.ndarray) -> Optional[float]:

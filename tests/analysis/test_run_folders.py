@@ -52,7 +52,7 @@ def test_mistakes(tmp_path):
     write(tmp_path / 'untested/b', values=())
     (tmp_path / 'empty').mkdir()
     for folder, metric, said in (('gone', None, 'no folder at'), ('empty', None, 'no run of'),
-                                 ('a', 'top1', "no metric 'top1'; did you mean 'accuracy/top1'"),
+                                 ('a', 'top1', "no metric 'top1'; known names are 'accuracy/top1'"),
                                  ('untested', None, 'no run has been validated yet')):
         with pytest.raises(ConfigError, match=said):
             run_folders.find([tmp_path / folder], metric)
