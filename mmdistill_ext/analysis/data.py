@@ -29,8 +29,13 @@ def pictures(cfg: Config, images: int, files: Optional[Sequence[str]] = None) ->
 
 
 def metainfo(cfg: Config) -> dict:
-    """What the data set says of itself, such as its ``classes``."""
-    return _dataset(cfg).metainfo
+    """The ``classes`` of the test data, and the ``palette`` if one is stated.
+
+    mmseg makes up a palette at random where there is none.
+    """
+    dataset, config = _dataset(cfg), cfg.test_dataloader.dataset
+    stated = {**getattr(type(dataset), 'METAINFO', {}), **(config.get('metainfo') or {})}
+    return dict(classes=dataset.metainfo.get('classes'), palette=stated.get('palette'))
 
 
 def shown(batch: dict) -> np.ndarray:

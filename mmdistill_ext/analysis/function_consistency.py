@@ -4,6 +4,7 @@ from pathlib import Path as File
 from typing import Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
 
 import torch
+from matplotlib.patches import Patch
 from torch import Tensor
 
 from ..models.algorithms import FCFDDistill
@@ -153,7 +154,7 @@ def draw(rows: Sequence[Row], file: File) -> None:
         axes.set_xlabel(title)
         axes.margins(x=0.15)
     axes.invert_yaxis()
-    for colour, network in ((figures.TEACHER, 'teacher'), (figures.STUDENT, 'student')):
-        axes.barh([], [], color=colour, label=f"ends in the {network}'s classifier")
-    figure.legend(loc='outside upper center', ncols=2, frameon=False, fontsize=9)
+    ends = [Patch(color=colour, label=f"ends in the {network}'s classifier") for colour, network in
+            ((figures.TEACHER, 'teacher'), (figures.STUDENT, 'student'))]
+    figure.legend(handles=ends, loc='outside upper center', ncols=2, frameon=False, fontsize=9)
     figures.save(figure, file)

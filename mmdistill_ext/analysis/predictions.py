@@ -123,14 +123,14 @@ def _enlarged(picture: np.ndarray, sample: BaseDataElement) -> Tuple[np.ndarray,
 
 
 def dataset_meta(metainfo: dict) -> dict:
-    """Classes and palette; a palette of our own where the data set has none."""
-    classes = metainfo['classes']
+    """Classes and palette; a palette of our own where the data set has none for its classes."""
+    classes, palette = metainfo['classes'], metainfo.get('palette') or ()
     colours = [*figures.COLOURS, *matplotlib.colormaps['tab20b'].colors]
     own = [tuple(int(255 * x) for x in matplotlib.colors.to_rgb(colours[i % len(colours)]))
            for i in range(len(classes))]
     if classes[0] == 'background':
         own = [(0, 0, 0), *own[:-1]]
-    return dict(classes=classes, palette=metainfo.get('palette') or own)
+    return dict(classes=classes, palette=palette if len(palette) == len(classes) else own)
 
 
 def table(rows: List[tuple], kind: Kind) -> Table:

@@ -88,3 +88,5 @@ def test_palette():
     assert META['palette'][0] == (0, 0, 0) and len(set(META['palette'])) == 3
     own = dict(classes=('a', ), palette=[(1, 2, 3)])
     assert predictions.dataset_meta(own) == own
+    of_others = dict(own, classes=('background', 'a'))  # as COCO's for ten classes of one's own
+    assert predictions.dataset_meta(of_others)['palette'][0] == (0, 0, 0)
