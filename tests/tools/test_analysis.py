@@ -43,7 +43,7 @@ def train(folder, task, row):
     checkpoint = place(folder, task, row)
     done = tool('train.py', f'configs/demo/{task}_{row}.py', '--work-dir', checkpoint.parent,
                 '--cfg-options', 'train_cfg.max_epochs=2', 'train_dataloader.batch_size=32',
-                'default_hooks.logger.interval=1', cwd=folder)
+                'default_hooks.logger.interval=1', 'optim_wrapper.optimizer.lr=.01', cwd=folder)
     assert done.returncode == 0, done.stderr
     (checkpoint.parent / 'epoch_2.pth').rename(checkpoint)
 
