@@ -3,7 +3,7 @@ import math
 
 import torch
 from mmcv.cnn import NonLocal2d
-from mmcv.ops import DeformConv2dPack
+from mmcv.ops import DeformConv2d, DeformConv2dPack
 from mmrazor.models.architectures.connectors.base_connector import BaseConnector
 from mmrazor.registry import MODELS
 from torch import Tensor, nn
@@ -29,6 +29,13 @@ class Conv3x3Connector(BaseConnector):
         return self.convs(feature)
 
 
+class _DeformConv(DeformConv2dPack):
+    """Takes maps smaller than its kernel too: mmcv's layer without offsets of its own pads them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return DeformConv2d.forward(self, x, self.conv_offset(x))
+
+
 @MODELS.register_module()
 class DeformableConnector(BaseConnector):
     """Deformable 3x3, ReLU, deformable 3x3, with mmcv's layer; it has no bias.
@@ -40,9 +47,9 @@ class DeformableConnector(BaseConnector):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.conv1 = DeformConv2dPack(in_channels, out_channels, 3, padding=1)
+        self.conv1 = _DeformConv(in_channels, out_channels, 3, padding=1)
         self.relu = nn.ReLU(inplace=True)
-        self.conv2 = DeformConv2dPack(out_channels, out_channels, 3, padding=1)
+        self.conv2 = _DeformConv(out_channels, out_channels, 3, padding=1)
 
     def forward_train(self, feature: Tensor) -> Tensor:
         """``[N, in_channels, H, W]`` -> ``[N, out_channels, H, W]``, float32 under AMP."""

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from mmcv.ops import DeformConv2dPack
+from mmcv.ops import DeformConv2d, DeformConv2dPack
 from mmrazor.models.architectures.connectors.base_connector import BaseConnector
 from mmrazor.registry import MODELS
 from torch.nn import functional as F
@@ -144,6 +144,17 @@ def test_deformable_without_offsets_is_a_convolution():
     hidden = F.conv2d(feature, first.weight, padding=1).relu()
     want = F.conv2d(hidden, second.weight, padding=1)
     assert torch.allclose(connector(feature), want, atol=1e-5)
+
+
+@pytest.mark.parametrize('size', [(1, 1), (2, 2), (1, 5), (2, 3)])
+def test_deformable_takes_maps_smaller_than_its_kernel(size):
+    """Zeros around a map, which is what mmcv reads there, change nothing of what is in it."""
+    layer = randomized(build('DeformableConnector')).conv1
+    feature = torch.randn(2, IN, *size)
+    offset = layer.conv_offset(feature)
+    room = (0, 5, 0, 5)
+    want = DeformConv2d.forward(layer, F.pad(feature, room), F.pad(offset, room))
+    assert torch.allclose(layer(feature), want[:, :, :size[0], :size[1]], atol=1e-6)
 
 
 @pytest.mark.parametrize('batch', [1, 33, 48])
