@@ -1,6 +1,6 @@
 # Classification: what is the digit in the middle? 12x12 pixels; no augmentation, which at this size
 # moves the digit out of the picture.
-_base_ = 'runtime.py'
+_base_ = '_base_/runtime.py'
 default_scope = 'mmpretrain'
 
 pipeline = [

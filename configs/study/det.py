@@ -1,5 +1,5 @@
 # Detection: where is which digit? 64x64 pixels.
-_base_ = 'runtime.py'
+_base_ = '_base_/runtime.py'
 default_scope = 'mmdet'
 
 classes = tuple('0123456789')
@@ -45,7 +45,7 @@ val_evaluator = dict(
     type='CocoMetric', ann_file='data/study/scenes/coco/annotations/instances_val.json',
     metric='bbox')
 
-train_cfg = dict(by_epoch=True, max_epochs=8, val_interval=8)
+train_cfg = dict(by_epoch=True, max_epochs=12, val_interval=12)
 optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=3e-3, weight_decay=1e-2),
     clip_grad=dict(max_norm=10))

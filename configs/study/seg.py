@@ -1,5 +1,5 @@
 # Segmentation: which pixels are which digit? 64x64 pixels.
-_base_ = 'runtime.py'
+_base_ = '_base_/runtime.py'
 default_scope = 'mmseg'
 
 pipeline = [
@@ -34,7 +34,7 @@ val_dataloader = dict(
 del dataset
 val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
 
-train_cfg = dict(by_epoch=True, max_epochs=8, val_interval=8)
+train_cfg = dict(by_epoch=True, max_epochs=30, val_interval=30)
 optim_wrapper = dict(optimizer=dict(type='AdamW', lr=5e-3, weight_decay=1e-2))
 
 
@@ -54,7 +54,8 @@ def network(width):
         decode_head=dict(
             type='PSPHead', in_channels=4 * width, in_index=2, channels=24, dropout_ratio=0.,
             num_classes=11, norm_cfg=norm, align_corners=False,
-            loss_decode=dict(type='CrossEntropyLoss')),
+            # Seven pixels out of eight are background; unweighted, nothing else is ever predicted.
+            loss_decode=dict(type='CrossEntropyLoss', class_weight=[0.1] + [1.0] * 10)),
         train_cfg=dict(),
         test_cfg=dict(mode='whole'))
 

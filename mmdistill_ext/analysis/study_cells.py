@@ -4,9 +4,10 @@ import functools
 import hashlib
 import json
 import os
+import statistics
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
 
 from mmengine.config import Config
 
@@ -15,7 +16,7 @@ from .study_rows import CONFIGS, Row, Task
 
 RESULT = 'result.json'
 SEEDS = range(5)
-TUNE_SEED = 100  # none of the above: what is chosen has not been seen with their weights
+TUNE_SEEDS = (100, 101)  # none of the above: a number is not chosen with their initial weights
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Cell:
     @property
     def folder(self) -> str:
         """Where it lives below the study's work_dir."""
-        last = f'seed-{self.seed}' if self.split == 'val' else f'tune-{self.value:g}'
+        last = f'seed-{self.seed}' if self.split == 'val' else f'tune-{self.value:g}-{self.seed}'
         return f'{self.task}/{self.row}/{last}'
 
 
@@ -71,6 +72,7 @@ class Cells:
         config, row = copy.deepcopy(base(cell.task)), self.row(cell)
         changes = dict(row.changes(cell.value))
         algorithm = changes.pop('model', None)
+        config.model = config.student
         if cell.row in self.tasks[cell.task].teachers:
             config.model = config[cell.row]
         else:
@@ -80,7 +82,7 @@ class Cells:
         if row.teacher:
             config.model.teacher = config[row.teacher]
             config.model.teacher_ckpt = str(self.checkpoint(cell.task, row.teacher))
-        for name in ('student', *self.tasks[cell.task].teachers, 'pipeline'):
+        for name in ('student', 'teacher', 'deep_teacher', 'pipeline'):
             config.pop(name, None)  # the other networks are no part of this run
         config.merge_from_dict({**changes, **self.options, 'randomness.seed': cell.seed})
         if cell.split == 'tune':
@@ -115,16 +117,23 @@ class Cells:
     def chosen(self, task: str, row: str) -> Optional[float]:
         """The best value on the tune split; None while a value has not been tried."""
         row = self.tasks[task].rows[row].like or row
-        cells = self.tuning(task, row)
-        tried = {cell.value: result['value'] for cell in cells
-                 if (result := self.result(cell)) is not None}
-        if len(tried) < len(cells):
+        tried = self.tried(task, row)
+        if len(tried) < len(self.tasks[task].rows[row].values):
             return None
         return max(tried, key=tried.__getitem__) if tried else 0.
 
+    def tried(self, task: str, row: str) -> Dict[float, float]:
+        """Value -> mean of what it reached on the tune split, where all runs are there."""
+        reached: Dict[float, List[float]] = {}
+        for cell in self.tuning(task, row):
+            if (result := self.result(cell)) is not None:
+                reached.setdefault(cell.value, []).append(result['value'])
+        return {value: statistics.fmean(figures) for value, figures in reached.items()
+                if len(figures) == len(TUNE_SEEDS)}
+
     def tuning(self, task: str, row: str) -> list:
         """The cells that a row's number is chosen by."""
-        return [Cell(task, row, TUNE_SEED, value, 'tune')
+        return [Cell(task, row, seed, value, 'tune') for seed in TUNE_SEEDS
                 for value in self.tasks[task].rows[row].values]
 
     def seeds(self, task: str, row: str) -> list:

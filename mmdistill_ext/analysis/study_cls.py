@@ -6,6 +6,7 @@ from .study_rows import (
     Changes,
     Row,
     Task,
+    epochs,
     longer,
     mgd,
     options,
@@ -18,7 +19,7 @@ LAST = 'backbone.layer3'
 STAGES = ('backbone.layer1', 'backbone.layer2', 'backbone.layer3')
 KL = dict(type='KLDivergence', tau=4)
 DKD = dict(type='DecoupledKLLoss', tau=4)
-EPOCHS = 6
+TWICE, FOUR_TIMES = epochs(12), epochs(24)
 
 
 def fcfd(paths: Any = None, kl: Dict[str, Any] = KL, **keys: Any) -> Changes:
@@ -65,9 +66,7 @@ def decay(weight: float) -> Dict[str, Any]:
     return {'optim_wrapper.optimizer.weight_decay': weight}
 
 
-ALPHA, MSE, KL_WEIGHT, FACTOR = thirds(3e-3), thirds(.6), thirds(1.), thirds(.1)
-TWICE = dict(train_cfg__max_epochs=2 * EPOCHS, train_cfg__val_interval=2)
-FOUR_TIMES = dict(train_cfg__max_epochs=4 * EPOCHS, train_cfg__val_interval=4)
+ALPHA, MSE, KL_WEIGHT, FACTOR = thirds(9e-3), thirds(.6), thirds(1.), thirds(.1)
 SIMKD: Dict[str, Any] = {
     'model.type': 'FCFDSimKD',
     'model.architecture.neck': [
@@ -111,6 +110,10 @@ CLS = Task(
                        '+1.45'),
         tffd_inter=Row('Tf-FD, inter-layer only', teacher_free(STAGES, intra=0.), FACTOR, None,
                        '+1.25'),
+        tffd_last=Row('Tf-FD, intra-layer in the last stage only',
+                      teacher_free(STAGES[-1:], inter=0.), FACTOR, None, '+1.35'),
+        tffd_at=Row('Tf-FD, AT distance (weights 1000)',
+                    teacher_free(STAGES, 1e3, 1e3, distance='AT'), FACTOR),
         identity_deep=Row('L2 without transform, deep teacher',
                           transform(LAST, 'IdentityConnector'), ALPHA, 'deep_teacher', '+0.4'),
         mlp_deep=Row('channel MLP, deep teacher', transform(LAST, 'MLPConnector'), ALPHA,
@@ -137,3 +140,17 @@ CLS = Task(
                        'teacher'),
         student_4x=longer('student', STUDENT, 'four times as long', 'student_2x',
                           **FOUR_TIMES)))
+
+NARROW_STUDENT = Row('student alone, ResNet of width 4', decay, thirds(3e-3))
+NARROW = Task(
+    'Classification with a narrow student', CLS.metric, CLS.metric_name, CLS.scale, CLS.scenes,
+    CLS.data,
+    teachers=dict(teacher=Row('teacher, ResNet of width 16', options(**FOUR_TIMES))),
+    rows=dict(
+        student=NARROW_STUDENT,
+        mlp=MLP,
+        tffd=TFFD,
+        student_2x=longer('student', NARROW_STUDENT, 'twice as long', 'student', **TWICE),
+        mlp_2x=twice('mlp', MLP),
+        kd=KD,
+        fcfd=FCFD))

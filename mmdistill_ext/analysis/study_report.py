@@ -11,7 +11,7 @@ from .study_cells import SEEDS, Cells, teacher_cell
 from .study_rows import Row
 from .study_stats import Gain, mean_and_deviation, paired_gain
 
-NOT_YET = 'not run yet'
+NOT_YET = 'Not run yet'
 
 
 def write_page(cells: Cells, page: Path) -> None:
@@ -39,8 +39,8 @@ def task_lines(cells: Cells, name: str) -> List[str]:
     lines += [f'| | {task.metric_name} | gain, 95% interval | chosen | {task.metric_name} on the '
               'tune split with each value | s/step | paper |', '|---|---|---|---|---|---|---|']
     lines += [_teacher_line(cells, name, row) for row in task.teachers]
-    for row in task.rows:
-        lines.append(_line(cells, name, row, figures[row], gains.get(row)))
+    lines += [_line(cells, name, row, values, gains.get(row))
+              for row, values in figures.items() if values]
     lines += ['', *_verdict(task.rows, figures, gains), '', *_curves(cells, name), '']
     return lines
 
@@ -55,24 +55,18 @@ def figures_of(cells: Cells, task: str, row: str) -> Optional[List[float]]:
 
 def _teacher_line(cells: Cells, task: str, name: str) -> str:
     result, row = cells.result(teacher_cell(task, name)), cells.tasks[task].teachers[name]
-    value = f'{cells.tasks[task].scale * result["value"]:.2f}, one seed' if result else NOT_YET
+    value = f'{cells.tasks[task].scale * result["value"]:.2f}, one seed' if result else '-'
     return f'| {row.title} | {value} | | | | {_step(result)} | |'
 
 
-def _line(cells: Cells, task: str, name: str, values: Optional[List[float]],
-          gain: Optional[Gain]) -> str:
-    row = cells.tasks[task].rows[name]
-    tuned = [cells.result(cell) for cell in cells.tuning(task, name)]
-    chosen = cells.chosen(task, name)
-    text = ' '.join(f'{value:g}: {cells.tasks[task].scale * result["value"]:.1f}'
-                    for value, result in zip(row.values, tuned) if result)
-    number = '' if chosen is None or not (row.values or row.like) else f'{chosen:g}'
-    if values is None:
-        return f'| {row.title} | {NOT_YET} | | {number} | {text} | | {row.paper} |'
+def _line(cells: Cells, task: str, name: str, values: List[float], gain: Optional[Gain]) -> str:
+    row, first = cells.tasks[task].rows[name], cells.seeds(task, name)[0]
+    text = ' '.join(f'{value:g}: {cells.tasks[task].scale * reached:.1f}'
+                    for value, reached in cells.tried(task, name).items())
+    number = f'{first.value:g}' if row.values or row.like else ''
     mean, deviation = mean_and_deviation(values)
-    step = _step(cells.result(cells.seeds(task, name)[0]))
     return (f'| {row.title} | {mean:.2f} ± {deviation:.2f} | {_gain(gain)} | {number} | {text} '
-            f'| {step} | {row.paper} |')
+            f'| {_step(cells.result(first))} | {row.paper} |')
 
 
 def _gain(gain: Optional[Gain]) -> str:
@@ -95,7 +89,7 @@ def _verdict(rows: Dict[str, Row], figures: Dict[str, Optional[List[float]]],
             rows[row].title for row, gain in gains.items() if gain.high < 0],
         f'Undecided with {len(SEEDS)} seeds': [
             rows[row].title for row, gain in gains.items() if gain.low <= 0 <= gain.high],
-        'Not run yet': [rows[row].title for row, values in figures.items() if values is None]}
+        NOT_YET: [rows[row].title for row, values in figures.items() if values is None]}
     return [f'- {text}: {"; ".join(names)}.' for text, names in groups.items() if names]
 
 

@@ -84,18 +84,16 @@ def mgd(place: str) -> Changes:
 
 
 def teacher_free(places: Tuple[str, ...], intra: float = 8e-4, inter: float = 5e-4,
-                 logits: Optional[str] = None) -> Changes:
-    """Tf-FD; the number multiplies both of its weights."""
+                 logits: Optional[str] = None, **loss: Any) -> Changes:
+    """Tf-FD; the number multiplies both of its weights. ``loss`` goes to both losses."""
     def changes(factor: float) -> Dict[str, Any]:
         links = {}
         if intra:
-            links['loss_intra'] = dict(
-                student=list(places),
-                loss=dict(type='TfFDIntraLoss', loss_weight=factor * intra))
+            links['loss_intra'] = dict(student=list(places), loss=dict(
+                type='TfFDIntraLoss', loss_weight=factor * intra, **loss))
         if inter:
-            links['loss_inter'] = dict(
-                student=list(places),
-                loss=dict(type='TfFDInterLoss', loss_weight=factor * inter))
+            links['loss_inter'] = dict(student=list(places), loss=dict(
+                type='TfFDInterLoss', loss_weight=factor * inter, **loss))
         if logits:
             links['loss_kd'] = dict(
                 student=logits, teacher=logits, loss=dict(type='KLDivergence', tau=4))
@@ -108,6 +106,11 @@ def teacher_free(places: Tuple[str, ...], intra: float = 8e-4, inter: float = 5e
 def options(**keys: Any) -> Changes:
     """Changes that have nothing to do with the number; ``__`` stands for a dot."""
     return lambda _: {key.replace('__', '.'): value for key, value in keys.items()}
+
+
+def epochs(number: int) -> Dict[str, Any]:
+    """A schedule for :func:`options` and :func:`longer`, judged six times on its way."""
+    return dict(train_cfg__max_epochs=number, train_cfg__val_interval=number // 6)
 
 
 def longer(name: str, row: Row, how: str, alone: str, **keys: Any) -> Row:
