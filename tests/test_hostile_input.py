@@ -37,7 +37,8 @@ JUNK = st.one_of(
     st.none(), st.booleans(), st.integers(-3, 40), st.floats(), st.text(max_size=4),
     st.sampled_from([*PLACES, *WRONG_PLACES, *LOSSES, *CONNECTORS, 'FeatureL3Loss', 'l2', 'at',
                      'sp', 'ickd', 'residual', 'batch', dict, torch.relu, [], {}, ['backbone', 3],
-                     dict(type='ReLU'), dict(type='FeatureL2Loss', loss_weight='1'), [['neck']]]))
+                     dict(type='ReLU'), dict(type='FeatureL2Loss', loss_weight='1'), [['neck']]])
+).map(copy.deepcopy)  # for mistakes are made inside of them too
 
 
 def typed(names, **fields):
