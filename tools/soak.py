@@ -3,8 +3,8 @@
     python tools/soak.py --minutes 30
 
 Each config is trained once without a break, then killed (kill -9) and resumed until it is done.
-Fails if the two end unequal, if a run's memory grows by more than 2 % after its first quarter, or
-if it keeps more and more files open. No teacher has to be trained: random ones do.
+Fails if the two end unequal, if a run's memory grows by more than 2 % after half a minute, or if it
+keeps more and more files open. No teacher has to be trained: random ones do.
 """
 import argparse
 import random
@@ -28,6 +28,7 @@ DATA, OUT = Path('data/digits'), Path('work_dirs/soak')
 ROWS = [row for task in TASKS.values() for row in task.rows
         if row.name not in ('teacher', 'student')]
 KILLS, GROWTH = 5, .02
+WARM_UP = 60  # looks, 30 s: imports, and the first epoch with its validation and checkpoint
 
 
 class Failed(Exception):
@@ -67,7 +68,7 @@ def train(row: Row, folder: Path, kill_after: Optional[float] = None) -> Run:
 
 
 def judge(run: Run) -> str:
-    """Compare the last quarter of a run with its second; the first is warm-up.
+    """Compare the first and the last third of what comes after the warm-up.
 
     Returns:
         str: What was seen, for the report.
@@ -75,16 +76,16 @@ def judge(run: Run) -> str:
     Raises:
         Failed: Memory or open files grew.
     """
-    quarter = min(len(run.memory), len(run.files)) // 4
-    if quarter < 5:
+    memory, files = run.memory[WARM_UP:], run.files[WARM_UP:]
+    third = min(len(memory), len(files)) // 3
+    if third < 5:
         return 'too short to tell growth'
-    early, late = (statistics.median(part) for part in
-                   (run.memory[quarter:2 * quarter], run.memory[-quarter:]))
+    early, late = statistics.median(memory[:third]), statistics.median(memory[-third:])
     growth = late / early - 1
     if growth > GROWTH:
         raise Failed(f'memory grew by {growth:.1%}, from {early / 2**20:.0f} to '
                      f'{late / 2**20:.0f} MiB')
-    most, usual = max(run.files[quarter:2 * quarter]), statistics.median(run.files[-quarter:])
+    most, usual = max(files[:third]), statistics.median(files[-third:])
     if usual > most:
         raise Failed(f'open files grew from {most} to {usual:.0f}')
     return f'memory {late / 2**20:.0f} MiB ({growth:+.1%}), {usual:.0f} files'

@@ -16,17 +16,17 @@ def seen(memory, files):
 
 
 def test_a_steady_run_passes():
-    warming = [100 + 20 * i for i in range(30)]
-    run = seen(warming + [700, 704, 708] * 30, [9] * 30 + [20, 21, 20] * 30)
+    warming = [100 + 10 * i for i in range(60)]
+    run = seen(warming + [700, 704, 708] * 30, [9] * 60 + [20, 21, 20] * 30)
     assert judge(run) == 'memory 704 MiB (+0.0%), 20 files'
-    assert judge(seen([700] * 19, [20] * 19)) == 'too short to tell growth'
+    assert judge(seen([700] * 74, [20] * 74)) == 'too short to tell growth'
 
 
 def test_leaks_fail():
-    with pytest.raises(Failed, match='memory grew by 7.3%, from 632 to 678 MiB'):
-        judge(seen([600 + i for i in range(90)], [20] * 90))
-    with pytest.raises(Failed, match='open files grew from 21 to 23'):
-        judge(seen([700] * 80, [20 + i // 20 for i in range(80)]))
+    with pytest.raises(Failed, match='memory grew by 8.9%, from 674 to 734 MiB'):
+        judge(seen([600 + i for i in range(150)], [20] * 150))
+    with pytest.raises(Failed, match='open files grew from 24 to 26'):
+        judge(seen([700] * 150, [20 + i // 20 for i in range(150)]))
 
 
 def test_equal_is_bit_by_bit():
