@@ -15,8 +15,7 @@ from .runs import curve, last_checkpoint, seconds_per_step
 from .study_rows import CONFIGS, Row, Task
 
 RESULT = 'result.json'
-SEEDS = range(5)
-TUNE_SEEDS = (100, 101)  # none of the above: a number is not chosen with their initial weights
+TUNE_SEEDS = (100, 101)  # none that figures are made of, which count from 0
 
 
 @dataclass(frozen=True)
@@ -142,7 +141,7 @@ class Cells:
         if value is None:
             return []
         first = Cell(task, row, 0, value)
-        return [replace(first, seed=seed) for seed in SEEDS]
+        return [replace(first, seed=seed) for seed in range(self.tasks[task].seeds)]
 
     def train(self, cell: Cell) -> None:
         """Run a cell in this process and keep what comes out."""

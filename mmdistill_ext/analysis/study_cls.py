@@ -139,13 +139,15 @@ CLS = Task(
         deformable=Row('deformable 3x3 transform', transform(LAST, 'DeformableConnector'), ALPHA,
                        'teacher'),
         student_4x=longer('student', STUDENT, 'four times as long', 'student_2x',
-                          **FOUR_TIMES)))
+                          **FOUR_TIMES)),
+    seeds=10)
 
 NARROW_STUDENT = Row('student alone, ResNet of width 4', decay, thirds(3e-3))
 NARROW = Task(
     'Classification with a narrow student', CLS.metric, CLS.metric_name, CLS.scale, CLS.scenes,
     CLS.data,
-    teachers=dict(teacher=Row('teacher, ResNet of width 16', options(**FOUR_TIMES))),
+    teachers=dict(teacher=Row('teacher, ResNet of width 16', options(
+        **FOUR_TIMES, optim_wrapper__optimizer__weight_decay=3e-3))),
     rows=dict(
         student=NARROW_STUDENT,
         mlp=MLP,

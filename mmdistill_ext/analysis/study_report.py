@@ -7,8 +7,8 @@ from typing import Dict, List, Optional
 import torch
 
 from .bench_table import write_between
-from .study_cells import SEEDS, Cells, teacher_cell
-from .study_rows import Row
+from .study_cells import Cells, teacher_cell
+from .study_rows import Task
 from .study_stats import Gain, mean_and_deviation, paired_gain
 
 NOT_YET = 'Not run yet'
@@ -35,20 +35,21 @@ def task_lines(cells: Cells, name: str) -> List[str]:
     config = cells.config(teacher_cell(name, 'student'))
     lines = [f'## {task.title}', '',
              f'{task.scenes.train} scenes to train on, {task.scenes.tune} to choose on, '
-             f'{task.scenes.val} to test on, {config.train_cfg.max_epochs} epochs.', '']
+             f'{task.scenes.val} to test on, {config.train_cfg.max_epochs} epochs, '
+             f'{task.seeds} seeds.', '']
     lines += [f'| | {task.metric_name} | gain, 95% interval | chosen | {task.metric_name} on the '
               'tune split with each value | s/step | paper |', '|---|---|---|---|---|---|---|']
     lines += [_teacher_line(cells, name, row) for row in task.teachers]
     lines += [_line(cells, name, row, values, gains.get(row))
               for row, values in figures.items() if values]
-    lines += ['', *_verdict(task.rows, figures, gains), '', *_curves(cells, name), '']
+    lines += ['', *_verdict(task, figures, gains), '', *_curves(cells, name), '']
     return lines
 
 
 def figures_of(cells: Cells, task: str, row: str) -> Optional[List[float]]:
     """What a row reached on the test split, by seed; None before all seeds are there."""
     results = [result for cell in cells.seeds(task, row) if (result := cells.result(cell))]
-    if len(results) < len(SEEDS):
+    if len(results) < cells.tasks[task].seeds:
         return None
     return [cells.tasks[task].scale * result['value'] for result in results]
 
@@ -80,14 +81,15 @@ def _step(result: Optional[dict]) -> str:
     return f'{result["step"]:.3f}' if result else ''
 
 
-def _verdict(rows: Dict[str, Row], figures: Dict[str, Optional[List[float]]],
+def _verdict(task: Task, figures: Dict[str, Optional[List[float]]],
              gains: Dict[str, Gain]) -> List[str]:
+    rows = task.rows
     groups: Dict[str, List[str]] = {
         'Better than the student alone, the whole interval above zero': [
             rows[row].title for row, gain in gains.items() if gain.low > 0],
         'Worse, the whole interval below zero': [
             rows[row].title for row, gain in gains.items() if gain.high < 0],
-        f'Undecided with {len(SEEDS)} seeds': [
+        'Undecided': [
             rows[row].title for row, gain in gains.items() if gain.low <= 0 <= gain.high],
         NOT_YET: [rows[row].title for row, values in figures.items() if values is None]}
     return [f'- {text}: {"; ".join(names)}.' for text, names in groups.items() if names]

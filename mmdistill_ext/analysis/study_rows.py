@@ -49,6 +49,7 @@ class Task:
         data (str): Its folder, below ``data/study``.
         teachers (dict): Rows that others learn from; one seed.
         rows (dict): Name -> row. The order is that of the work: what matters most comes first.
+        seeds (int): How many runs make a figure. Defaults to 5.
     """
     title: str
     metric: str
@@ -58,6 +59,7 @@ class Task:
     data: str
     teachers: Dict[str, Row]
     rows: Dict[str, Row]
+    seeds: int = 5
 
 
 def thirds(middle: float) -> Tuple[float, ...]:
