@@ -12,6 +12,7 @@ from .study_rows import Task
 from .study_stats import Gain, mean_and_deviation, paired_gain
 
 NOT_YET = 'Not run yet'
+FEWEST = 5  # seeds that make a figure
 
 
 def write_page(cells: Cells, page: Path) -> None:
@@ -31,12 +32,14 @@ def task_lines(cells: Cells, name: str) -> List[str]:
     for row, values in figures.items():
         alone = figures[task.rows[row].alone]
         if values and alone and row != task.rows[row].alone:
-            gains[row] = paired_gain(values, alone)
+            both = sorted(values.keys() & alone.keys())
+            gains[row] = paired_gain([values[s] for s in both], [alone[s] for s in both])
     config = cells.config(teacher_cell(name, 'student'))
     lines = [f'## {task.title}', '',
              f'{task.scenes.train} scenes to train on, {task.scenes.tune} to choose on, '
              f'{task.scenes.val} to test on, {config.train_cfg.max_epochs} epochs, '
-             f'{task.seeds} seeds.', '']
+             f'{task.seeds} seeds; where fewer have been run so far, their number is in brackets.',
+             '']
     lines += [f'| | {task.metric_name} | gain, 95% interval | chosen | {task.metric_name} on the '
               'tune split with each value | s/step | paper |', '|---|---|---|---|---|---|---|']
     lines += [_teacher_line(cells, name, row) for row in task.teachers]
@@ -46,12 +49,11 @@ def task_lines(cells: Cells, name: str) -> List[str]:
     return lines
 
 
-def figures_of(cells: Cells, task: str, row: str) -> Optional[List[float]]:
-    """What a row reached on the test split, by seed; None before all seeds are there."""
-    results = [result for cell in cells.seeds(task, row) if (result := cells.result(cell))]
-    if len(results) < cells.tasks[task].seeds:
-        return None
-    return [cells.tasks[task].scale * result['value'] for result in results]
+def figures_of(cells: Cells, task: str, row: str) -> Dict[int, float]:
+    """What a row reached on the test split, by seed; nothing before the fewest are there."""
+    figures = {cell.seed: cells.tasks[task].scale * result['value']
+               for cell in cells.seeds(task, row) if (result := cells.result(cell))}
+    return figures if len(figures) >= FEWEST else {}
 
 
 def _teacher_line(cells: Cells, task: str, name: str) -> str:
@@ -60,13 +62,17 @@ def _teacher_line(cells: Cells, task: str, name: str) -> str:
     return f'| {row.title} | {value} | | | | {_step(result)} | |'
 
 
-def _line(cells: Cells, task: str, name: str, values: List[float], gain: Optional[Gain]) -> str:
+def _line(cells: Cells, task: str, name: str, values: Dict[int, float],
+          gain: Optional[Gain]) -> str:
     row, first = cells.tasks[task].rows[name], cells.seeds(task, name)[0]
     text = ' '.join(f'{value:g}: {cells.tasks[task].scale * reached:.1f}'
                     for value, reached in cells.tried(task, name).items())
     number = f'{first.value:g}' if row.values or row.like else ''
-    mean, deviation = mean_and_deviation(values)
-    return (f'| {row.title} | {mean:.2f} ± {deviation:.2f} | {_gain(gain)} | {number} | {text} '
+    mean, deviation = mean_and_deviation(list(values.values()))
+    figure = f'{mean:.2f} ± {deviation:.2f}'
+    if len(values) < cells.tasks[task].seeds:
+        figure += f' ({len(values)})'
+    return (f'| {row.title} | {figure} | {_gain(gain)} | {number} | {text} '
             f'| {_step(cells.result(first))} | {row.paper} |')
 
 
@@ -81,7 +87,7 @@ def _step(result: Optional[dict]) -> str:
     return f'{result["step"]:.3f}' if result else ''
 
 
-def _verdict(task: Task, figures: Dict[str, Optional[List[float]]],
+def _verdict(task: Task, figures: Dict[str, Dict[int, float]],
              gains: Dict[str, Gain]) -> List[str]:
     rows = task.rows
     groups: Dict[str, List[str]] = {
@@ -91,7 +97,7 @@ def _verdict(task: Task, figures: Dict[str, Optional[List[float]]],
             rows[row].title for row, gain in gains.items() if gain.high < 0],
         'Undecided': [
             rows[row].title for row, gain in gains.items() if gain.low <= 0 <= gain.high],
-        NOT_YET: [rows[row].title for row, values in figures.items() if values is None]}
+        NOT_YET: [rows[row].title for row, values in figures.items() if not values]}
     return [f'- {text}: {"; ".join(names)}.' for text, names in groups.items() if names]
 
 
