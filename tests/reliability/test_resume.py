@@ -6,6 +6,8 @@ import signal
 import pytest
 import torch
 
+from mmdistill_ext import safe_load
+
 from .resume_runs import INTERVAL, RUNS, start
 
 pytestmark = pytest.mark.train
@@ -32,7 +34,7 @@ def assert_same(one, two, where=''):
 
 
 def last(folder):
-    return torch.load((folder / 'last_checkpoint').read_text(), weights_only=True)
+    return safe_load.read((folder / 'last_checkpoint').read_text())
 
 
 def log_of(folder):

@@ -92,4 +92,6 @@ def test_bytes_kept_for_backward(positions, directions, most):
     images = 4
     algorithm = build(paths=dict(num='all', positions=positions, directions=directions))
     kept = saved_bytes(step_of(algorithm, images), algorithm)
+    if torch.__version__ < '2.2':
+        most += 64 * 256 * 8 * 8 * 4 / 1e6  # PyTorch 2.1 keeps one map of the last stage more
     assert 0.4 * most < kept * 64 / images / 1e6 < most
