@@ -92,7 +92,9 @@ class Cells:
     def checkpoint(self, task: str, teacher: str) -> Path:
         """The weights of a teacher."""
         folder = self.root / teacher_cell(task, teacher).folder
-        return last_checkpoint(folder) or folder / 'missing.pth'
+        found = last_checkpoint(folder)
+        # By its name: a work_dir that was moved still holds the path where it was.
+        return folder / (found.name if found else 'missing.pth')
 
     def _made_of(self, cell: Cell) -> str:
         """Changes with the config, the data and the teacher, and with nothing else."""
