@@ -119,7 +119,8 @@ def run(cfg: Config, work: Callable[[Runner], None], runner_type=Runner) -> None
         cpu_ranks.start(cfg)
         runner = runner_type.from_cfg(cfg)
         work(runner)
-        if torch.distributed.is_initialized():  # its threads may abort a process that just ends
+        if torch.distributed.is_initialized():  # together: a rank that left early may abort
+            torch.distributed.barrier()
             torch.distributed.destroy_process_group()
     except Exception as error:
         begun = runner is not None and runner.message_hub.get_info('iter', 0)
