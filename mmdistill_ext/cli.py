@@ -9,7 +9,7 @@ from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 from mmrazor.utils import register_all_modules
 
-from . import cpu_ranks
+from . import ranks
 from .errors import ConfigError, NumbersError, nearest
 from .mistakes import NewFolder, leave, line_for
 
@@ -116,12 +116,9 @@ def run(cfg: Config, work: Callable[[Runner], None], runner_type=Runner) -> None
     """Build the runner and let it work; a mistake found before the first step leaves no folder."""
     folder, runner = NewFolder(cfg.work_dir), None
     try:
-        cpu_ranks.start(cfg)
+        ranks.join(cfg)
         runner = runner_type.from_cfg(cfg)
         work(runner)
-        if torch.distributed.is_initialized():  # together: a rank that left early may abort
-            torch.distributed.barrier()
-            torch.distributed.destroy_process_group()
     except Exception as error:
         begun = runner is not None and runner.message_hub.get_info('iter', 0)
         if line_for(error) and not begun and not isinstance(error, NumbersError):
@@ -139,3 +136,4 @@ def main(work: Callable[[Optional[Sequence[str]]], None]) -> None:
         if line is None:
             raise
         leave(line)
+    ranks.leave()

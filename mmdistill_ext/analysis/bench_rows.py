@@ -135,6 +135,14 @@ def stock(task: Task, connector: dict, loss: dict, channels: tuple, levels: int)
                 for level, name in enumerate(names)}))
 
 
+def stock_mgd(name: str, task: Task) -> dict:
+    """MMRazor's algorithm with its MGD, between the networks of ``task``, read as in ``name``."""
+    mgd = dict(type='MGDConnector', lambda_mgd=.65,
+               channels=('student_channels', 'teacher_channels'))
+    loss = dict(type='MGDLoss', alpha_mgd=task.alpha, arguments=('preds_S', 'preds_T'))
+    return stock(task, mgd, loss, CHANNELS[name], LEVELS[name])
+
+
 def mlp_rows(name: str, batch: dict) -> Dict[str, Callable[[], Row]]:
     """The rows of a task, each built when it is first asked for.
 
@@ -143,7 +151,6 @@ def mlp_rows(name: str, batch: dict) -> Dict[str, Callable[[], Row]]:
         batch (dict): What the data preprocessor would give.
     """
     task, device = TASKS[name], batch['inputs'].device
-    channels, levels = CHANNELS[name], LEVELS[name]
 
     def teacher_forward() -> Row:
         model = build(lean(task, teacher_fuse_bn=False, teacher_channels_last=False)).to(device)
@@ -171,20 +178,16 @@ def mlp_rows(name: str, batch: dict) -> Dict[str, Callable[[], Row]]:
                        for level in zip(link.levels, features, targets))
         return Row(distiller, forward, given=features)
 
-    mgd = dict(type='MGDConnector', lambda_mgd=.65,
-               channels=('student_channels', 'teacher_channels'))
     mlp = dict(type='MLPConnector', channels=('in_channels', 'out_channels'))
-    mgd_loss = dict(type='MGDLoss', alpha_mgd=task.alpha, arguments=('preds_S', 'preds_T'))
     mlp_loss = dict(type='FeatureL2Loss', loss_weight=task.alpha,
                     arguments=('s_feature', 't_feature'))
     return {
         'student': lambda: training(build(task.student), batch),
         'teacher forward': teacher_forward,
         'connectors and losses': connectors_alone,
-        "MMRazor's MGD": lambda: training(
-            build(stock(task, mgd, mgd_loss, channels, levels)), batch),
+        "MMRazor's MGD": lambda: training(build(stock_mgd(name, task)), batch),
         "MMRazor with our MLP": lambda: training(
-            build(stock(task, mlp, mlp_loss, channels, levels)), batch),
+            build(stock(task, mlp, mlp_loss, CHANNELS[name], LEVELS[name])), batch),
         'ours': lambda: training(build(lean(task)), batch),
         'ours, student channels_last': lambda: training(
             build(lean(task, student_channels_last=True)), batch),

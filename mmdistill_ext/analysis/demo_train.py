@@ -1,7 +1,6 @@
 """Trains the demo's runs one by one, so that nothing is done twice and nothing stale is kept."""
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from mmengine.config import Config
 
 from ..where import HOME
 from .demo_rows import CONFIGS, Row, Task
-from .runs import curve, last_checkpoint, seconds_per_step
+from .runs import curve, last_checkpoint, seconds_per_step, write_whole
 
 TOOLS = HOME / 'tools'
 # In every run's folder: what it is made of, and what came out once it is finished.
@@ -54,7 +53,7 @@ def train_rows(task: Task, out: Path, manifest: str,
         _keep_or_clear(work_dir, made_of)
         if not (work_dir / RESULT).is_file():
             result = _train(task, row, work_dir, config, changes)
-            _write(work_dir / RESULT, json.dumps(dict(result, made_of=made_of)))
+            write_whole(work_dir / RESULT, json.dumps(dict(result, made_of=made_of)))
         results[row.name] = json.loads((work_dir / RESULT).read_text())
         say(row.name, f'{task.metric_name} {task.scale * results[row.name]["value"]:.1f}', 'done')
     return results
@@ -78,14 +77,7 @@ def _keep_or_clear(work_dir: Path, made_of: str) -> None:
         say(work_dir.name, 'was made of another config, data set or teacher: starting anew')
         shutil.rmtree(work_dir)
     work_dir.mkdir(parents=True, exist_ok=True)
-    _write(mark, made_of)
-
-
-def _write(path: Path, text: str) -> None:
-    """All or nothing."""
-    part = path.with_name(f'{path.name}.part')
-    part.write_text(text)
-    os.replace(part, path)
+    write_whole(mark, made_of)
 
 
 def _train(task: Task, row: Row, work_dir: Path, config: Config, changes: Dict[str, Any]) -> dict:

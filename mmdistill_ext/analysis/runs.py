@@ -1,6 +1,7 @@
 """What mmengine leaves in a work_dir: curves, step times, the trained student."""
 import copy
 import json
+import os
 import statistics
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
@@ -11,6 +12,13 @@ from mmrazor.registry import MODELS
 from torch import nn
 
 from .. import student
+
+
+def write_whole(path: Path, text: str) -> None:
+    """All of it or nothing: a run that is stopped here leaves no half a result."""
+    part = path.with_name(f'{path.name}.part')
+    part.write_text(text)
+    os.replace(part, path)
 
 
 def read_scalars(work_dir: Path) -> List[dict]:

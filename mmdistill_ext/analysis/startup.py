@@ -14,9 +14,9 @@ from mmengine.config import Config, ConfigDict
 from mmengine.hub import get_config
 
 from ..datasets import SceneSettings, make_data
-from .bench_rows import CHANNELS, LEVELS, TASKS, build, lean, stock
+from ..where import HOME
+from .bench_rows import TASKS, build, lean, stock_mgd
 
-ROOT = Path(__file__).parents[2]
 STEP = 0.02  # s between two looks at the log
 THEIR_TOOLS = Path(mmrazor.__file__).parent / '.mim' / 'tools'
 
@@ -53,7 +53,7 @@ def start_up_rows(out: Path) -> Dict[str, Callable[[], float]]:
     rows = {}
     for name in TASKS:
         teacher = str(out / f'{name}_teacher.pth')
-        ours = Config.fromfile(ROOT / 'configs' / 'demo' / f'{name}_mlp.py')
+        ours = Config.fromfile(HOME / 'configs' / 'demo' / f'{name}_mlp.py')
         ours.default_hooks.logger.interval = 1
         model = ours.model  # its own update() would merge the networks
         model.architecture = _network(TASKS[name].student, model.architecture)
@@ -63,7 +63,7 @@ def start_up_rows(out: Path) -> Dict[str, Callable[[], float]]:
         torch.save(build(model.teacher).state_dict(), teacher)
         theirs = _of_mmrazor(name, ours)
         for who, config, tools in ((f"{name}: MMRazor's", theirs, THEIR_TOOLS),
-                                   (f'{name}: ours', ours, ROOT / 'tools')):
+                                   (f'{name}: ours', ours, HOME / 'tools')):
             path = out / f'{name}_{"ours" if config is ours else "theirs"}.py'
             config.dump(path)
             rows[who] = partial(_run, tools / 'train.py', path)
@@ -97,9 +97,6 @@ def _of_mmrazor(name: str, ours: Config) -> Config:
         once, *rest = loader.dataset.pipeline
         loader.dataset.pipeline = [*once.transforms, *rest]
     task = TASKS[name]._replace(student=ours.model.architecture, teacher=ours.model.teacher)
-    mgd = dict(type='MGDConnector', lambda_mgd=.65,
-               channels=('student_channels', 'teacher_channels'))
-    loss = dict(type='MGDLoss', alpha_mgd=task.alpha, arguments=('preds_S', 'preds_T'))
-    config.model = dict(stock(task, mgd, loss, CHANNELS[name], LEVELS[name]), _scope_='mmrazor',
+    config.model = dict(stock_mgd(name, task), _scope_='mmrazor',
                         teacher_ckpt=ours.model.teacher_ckpt)
     return config

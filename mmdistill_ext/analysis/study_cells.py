@@ -3,7 +3,6 @@ import copy
 import functools
 import hashlib
 import json
-import os
 import statistics
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,10 +10,11 @@ from typing import Any, Dict, List, Optional
 
 from mmengine.config import Config
 
-from .runs import curve, last_checkpoint, seconds_per_step
+from .runs import curve, last_checkpoint, seconds_per_step, write_whole
 from .study_rows import CONFIGS, Row, Task
 
 RESULT = 'result.json'
+FEWEST = 5  # seeds that make a figure
 TUNE_SEEDS = (100, 101)  # none that figures are made of, which count from 0
 
 
@@ -158,9 +158,7 @@ class Cells:
         points = curve(work_dir, metric) or [(0, 0.)]
         result = dict(value=points[-1][1], curve=points, step=seconds_per_step(work_dir),
                       made_of=self.made_of(cell))
-        part = work_dir / f'{RESULT}.part'
-        part.write_text(json.dumps(result))
-        os.replace(part, work_dir / RESULT)
+        write_whole(work_dir / RESULT, json.dumps(result))
 
 
 @functools.lru_cache(None)

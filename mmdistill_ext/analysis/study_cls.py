@@ -85,6 +85,11 @@ def twice(name: str, row: Row) -> Row:
     return longer(name, row, 'twice as long', 'student_2x', **TWICE)
 
 
+def ablation(title: str, **paths: Any) -> Row:
+    """FCFD with the number that it has on two paths, as in the paper's ablation."""
+    return Row(f'FCFD, {title}', fcfd(paths), teacher='teacher', like='fcfd')
+
+
 CLS = Task(
     'Classification', 'accuracy/top1', 'accuracy', 1,
     SceneSettings(train=1200, val=1600, tune=800), 'cls',
@@ -120,13 +125,11 @@ CLS = Task(
                      'deep_teacher', '+1.6'),
         mgd=Row('MGD (MMRazor)', mgd(LAST), ALPHA, 'teacher', '+1.68'),
         dkd=Row('DKD (MMRazor)', dkd, KL_WEIGHT, 'teacher', '+1.47, +3.82'),
-        fcfd_app=Row('FCFD, appearance only', fcfd(dict(num=0)), MSE, 'teacher'),
-        fcfd_s2t=Row('FCFD, student to teacher only', fcfd(dict(num=2, directions='s2t')), MSE,
-                     'teacher'),
-        fcfd_t2s=Row('FCFD, teacher to student only', fcfd(dict(num=2, directions='t2s')), MSE,
-                     'teacher'),
-        fcfd_1=Row('FCFD, 1 path', fcfd(dict(num=1)), MSE, 'teacher'),
-        fcfd_4=Row('FCFD, all 4 paths', fcfd(dict(num='all')), MSE, 'teacher'),
+        fcfd_app=ablation('appearance only', num=0),
+        fcfd_s2t=ablation('student to teacher only', num=2, directions='s2t'),
+        fcfd_t2s=ablation('teacher to student only', num=2, directions='t2s'),
+        fcfd_1=ablation('1 path', num=1),
+        fcfd_4=ablation('all 4 paths', num='all'),
         fcfd_dkd=Row('FCFD with DKD', fcfd(kl=DKD), MSE, 'teacher'),
         fcfd_simkd=Row('FCFD with SimKD', fcfd(**SIMKD), MSE, 'teacher'),
         conv3x3=Row('conv 3x3 transform', transform(LAST, 'Conv3x3Connector'), ALPHA, 'teacher'),

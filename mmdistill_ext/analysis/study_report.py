@@ -7,12 +7,11 @@ from typing import Dict, List, Optional
 import torch
 
 from .bench_table import write_between
-from .study_cells import Cells, teacher_cell
+from .study_cells import FEWEST, Cells, teacher_cell
 from .study_rows import Task
 from .study_stats import Gain, mean_and_deviation, paired_gain
 
 NOT_YET = 'Not run yet'
-FEWEST = 5  # seeds that make a figure
 
 
 def write_page(cells: Cells, page: Path) -> None:

@@ -4,12 +4,12 @@ A row has one number to choose. Every row of a task has as many values of it, th
 around its recipe's; which one is taken is decided on the tune split.
 """
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Callable, Dict, Optional, Tuple
 
 from ..datasets import SceneSettings
+from ..where import HOME
 
-CONFIGS = Path(__file__).parents[2] / 'configs' / 'study'
+CONFIGS = HOME / 'configs' / 'study'
 Changes = Callable[[float], Dict[str, Any]]
 
 

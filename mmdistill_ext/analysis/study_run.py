@@ -8,7 +8,7 @@ import signal
 import time
 from typing import Any, Dict, Iterator, Optional, Sequence, Set
 
-from .study_cells import Cell, Cells, teacher_cell
+from .study_cells import FEWEST, Cell, Cells, teacher_cell
 
 
 def run(cells: Cells, tasks: Sequence[str], rows: Optional[Sequence[str]], workers: int,
@@ -53,17 +53,21 @@ def run(cells: Cells, tasks: Sequence[str], rows: Optional[Sequence[str]], worke
 
 
 def wanted(cells: Cells, tasks: Sequence[str], rows: Optional[Sequence[str]]) -> Iterator[Cell]:
-    """The cells that are missing and can be run now, the most important first."""
-    for task in tasks:
-        for name, row in cells.tasks[task].rows.items():
-            if rows and name not in rows:
-                continue
-            if row.teacher and not cells.result(teacher_cell(task, row.teacher)):
-                yield teacher_cell(task, row.teacher)
-                continue
-            for cell in (*cells.tuning(task, name), *cells.seeds(task, name)):
-                if not cells.result(cell):
-                    yield cell
+    """The cells that are missing and can be run now, the most important first.
+
+    Every row comes to a figure before any row gets the rest of its seeds.
+    """
+    for seeds in (slice(FEWEST), slice(FEWEST, None)):
+        for task in tasks:
+            for name, row in cells.tasks[task].rows.items():
+                if rows and name not in rows:
+                    continue
+                if row.teacher and not cells.result(teacher_cell(task, row.teacher)):
+                    yield teacher_cell(task, row.teacher)
+                    continue
+                for cell in (*cells.tuning(task, name), *cells.seeds(task, name)[seeds]):
+                    if not cells.result(cell):
+                        yield cell
 
 
 def load(cells: Cells, tasks: Sequence[str]) -> None:

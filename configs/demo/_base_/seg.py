@@ -57,7 +57,8 @@ def network(width, channels):
         decode_head=dict(
             type='PSPHead', in_channels=8 * width, in_index=3, channels=channels,
             dropout_ratio=0.1, num_classes=11, norm_cfg=norm, align_corners=False,
-            loss_decode=dict(type='CrossEntropyLoss')),
+            # Most pixels are background; unweighted, nothing else is ever predicted.
+            loss_decode=dict(type='CrossEntropyLoss', class_weight=[0.1] + [1.0] * 10)),
         train_cfg=dict(),
         test_cfg=dict(mode='whole'))
 
