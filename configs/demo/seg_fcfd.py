@@ -6,4 +6,4 @@ model = dict(
     type='FCFDSeg',
     architecture=_base_.student,
     teacher=_base_.teacher,
-    teacher_ckpt='work_dirs/demo_seg/teacher/epoch_8.pth')
+    teacher_ckpt='work_dirs/demo_seg/teacher/epoch_20.pth')
