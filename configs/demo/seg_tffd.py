@@ -1,5 +1,5 @@
-# Tf-FD on the last three stages: no teacher. A hundredth of the weights for CIFAR: its sums are over
-# maps of more elements, and with ten times as much nothing is learned beside them.
+# Tf-FD on the last three stages: no teacher. A hundredth of the weights for CIFAR: the sums go over
+# maps of more elements, and at a tenth nothing is learned beside them.
 _base_ = '_base_/seg.py'
 
 stages = ['backbone.layer2', 'backbone.layer3', 'backbone.layer4']

@@ -29,7 +29,7 @@ val_dataloader = dict(
 val_evaluator = dict(type='Accuracy', topk=1)
 
 train_cfg = dict(by_epoch=True, max_epochs=6, val_interval=6)
-# The weight decay is what serves the student alone best on the tune split.
+# The weight decay is the teachers'; the students have what serves the student alone best.
 optim_wrapper = dict(
     optimizer=dict(type='SGD', lr=0.05, momentum=0.9, weight_decay=1e-2, nesterov=True))
 

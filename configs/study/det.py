@@ -45,9 +45,9 @@ val_evaluator = dict(
     type='CocoMetric', ann_file='data/study/scenes/coco/annotations/instances_val.json',
     metric='bbox')
 
-train_cfg = dict(by_epoch=True, max_epochs=12, val_interval=12)
+train_cfg = dict(by_epoch=True, max_epochs=6, val_interval=6)
 optim_wrapper = dict(
-    optimizer=dict(type='AdamW', lr=3e-3, weight_decay=1e-2),
+    optimizer=dict(type='AdamW', lr=5e-3, weight_decay=1e-2),
     clip_grad=dict(max_norm=10))
 
 

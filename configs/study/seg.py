@@ -34,8 +34,8 @@ val_dataloader = dict(
 del dataset
 val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
 
-train_cfg = dict(by_epoch=True, max_epochs=30, val_interval=30)
-optim_wrapper = dict(optimizer=dict(type='AdamW', lr=5e-3, weight_decay=1e-2))
+train_cfg = dict(by_epoch=True, max_epochs=6, val_interval=6)
+optim_wrapper = dict(optimizer=dict(type='AdamW', lr=1e-2, weight_decay=1e-2))
 
 
 def network(width):

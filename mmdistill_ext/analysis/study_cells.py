@@ -15,7 +15,6 @@ from .study_rows import CONFIGS, Row, Task
 
 RESULT = 'result.json'
 FEWEST = 5  # seeds that make a figure
-TUNE_SEEDS = (100, 101)  # none that figures are made of, which count from 0
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class Cells:
     def config(self, cell: Cell) -> Config:
         """The config of one run, as ``tools/train.py`` would take it."""
         config, row = copy.deepcopy(base(cell.task)), self.row(cell)
-        changes = dict(row.changes(cell.value))
+        changes = {**self.best_of_student(cell), **row.changes(cell.value)}
         algorithm = changes.pop('model', None)
         config.model = config.student
         if cell.row in self.tasks[cell.task].teachers:
@@ -88,6 +87,13 @@ class Cells:
             to_tune(config)
         config.work_dir = str(self.root / cell.folder)
         return config
+
+    def best_of_student(self, cell: Cell) -> Dict[str, Any]:
+        """The weight decay that serves the student alone best is that of every method."""
+        if cell.row == 'student' or cell.row in self.tasks[cell.task].teachers:
+            return {}
+        value = self.chosen(cell.task, 'student')
+        return {} if value is None else self.tasks[cell.task].rows['student'].changes(value)
 
     def checkpoint(self, task: str, teacher: str) -> Path:
         """The weights of a teacher."""
@@ -130,11 +136,11 @@ class Cells:
             if (result := self.result(cell)) is not None:
                 reached.setdefault(cell.value, []).append(result['value'])
         return {value: statistics.fmean(figures) for value, figures in reached.items()
-                if len(figures) == len(TUNE_SEEDS)}
+                if len(figures) == len(self.tasks[task].tune_seeds)}
 
     def tuning(self, task: str, row: str) -> list:
         """The cells that a row's number is chosen by."""
-        return [Cell(task, row, seed, value, 'tune') for seed in TUNE_SEEDS
+        return [Cell(task, row, seed, value, 'tune') for seed in self.tasks[task].tune_seeds
                 for value in self.tasks[task].rows[row].values]
 
     def seeds(self, task: str, row: str) -> list:

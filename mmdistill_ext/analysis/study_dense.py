@@ -15,9 +15,9 @@ from .study_rows import (
     transform,
 )
 
-SCENES = SceneSettings(train=640, val=400, tune=200, size=64, min_digits=1, max_digits=3,
+SCENES = SceneSettings(train=1600, val=400, tune=200, size=64, min_digits=1, max_digits=3,
                        min_size=20, max_size=36, clutter=3.)
-SEG_TWICE, DET_TWICE = epochs(60), epochs(24)
+TWICE, FOUR_TIMES = epochs(12), epochs(24)
 # Segmentation is linked where the pixels are classified from: both networks have 24 channels.
 PIXELS, STAGES = 'decode_head.bottleneck', ('backbone.layer1', 'backbone.layer2', 'backbone.layer3')
 
@@ -52,7 +52,7 @@ SEG_STUDENT = Row('student alone, PSPNet, width 8', decay, thirds(1e-2))
 DET_STUDENT = Row('student alone, RetinaNet, width 8', decay, thirds(1e-2))
 SEG = Task(
     'Segmentation', 'mIoU', 'mIoU', 1, SCENES, 'scenes',
-    teachers=dict(teacher=Row('teacher, PSPNet, width 20', options(**SEG_TWICE))),
+    teachers=dict(teacher=Row('teacher, PSPNet, width 20', options(**FOUR_TIMES))),
     rows=dict(
         student=SEG_STUDENT,
         mlp=Row('channel MLP', transform(PIXELS, 'MLPConnector'), ALPHA, 'teacher', '+3.6'),
@@ -64,10 +64,10 @@ SEG = Task(
         cwd=Row('CWD (MMRazor)', cwd, thirds(1.), 'teacher', '+3.7'),
         mgd=Row('MGD (MMRazor)', mgd(PIXELS), ALPHA, 'teacher', '+3.8'),
         tffd=Row('Tf-FD', teacher_free(STAGES), thirds(.03)),
-        student_2x=longer('student', SEG_STUDENT, 'twice as long', 'student', **SEG_TWICE)))
+        student_2x=longer('student', SEG_STUDENT, 'twice as long', 'student', **TWICE)))
 DET = Task(
     'Detection', 'coco/bbox_mAP', 'mAP', 100, SCENES, 'scenes',
-    teachers=dict(teacher=Row('teacher, RetinaNet, width 20', options(**DET_TWICE))),
+    teachers=dict(teacher=Row('teacher, RetinaNet, width 20', options(**FOUR_TIMES))),
     rows=dict(
         student=DET_STUDENT,
         mlp=Row('channel MLP', transform('neck', 'MLPConnector'), ALPHA, 'teacher', '+3.0'),
@@ -77,4 +77,4 @@ DET = Task(
                    '+2.8'),
         fcfd=Row('FCFD', det_fcfd, thirds(1.), 'teacher'),
         pkd=Row('PKD (MMRazor)', pkd, thirds(3.), 'teacher', '+3.4'),
-        student_2x=longer('student', DET_STUDENT, 'twice as long', 'student', **DET_TWICE)))
+        student_2x=longer('student', DET_STUDENT, 'twice as long', 'student', **TWICE)))

@@ -49,6 +49,8 @@ class Task:
         data (str): Its folder, below ``data/study``.
         teachers (dict): Rows that others learn from; one seed.
         rows (dict): Name -> row. The order is that of the work: what matters most comes first.
+        tune_seeds (tuple[int]): Of the runs that a number is chosen by; of none that figures are
+            made of, which count from 0.
         seeds (int): How many runs make a figure. Defaults to 5.
     """
     title: str
@@ -59,6 +61,7 @@ class Task:
     data: str
     teachers: Dict[str, Row]
     rows: Dict[str, Row]
+    tune_seeds: Tuple[int, ...] = (100, )
     seeds: int = 5
 
 

@@ -55,12 +55,15 @@ def run(cells: Cells, tasks: Sequence[str], rows: Optional[Sequence[str]], worke
 def wanted(cells: Cells, tasks: Sequence[str], rows: Optional[Sequence[str]]) -> Iterator[Cell]:
     """The cells that are missing and can be run now, the most important first.
 
-    Every row comes to a figure before any row gets the rest of its seeds.
+    All methods wait for what the student alone chooses, and every row comes to a figure before any
+    row gets the rest of its seeds.
     """
+    for task in tasks:
+        yield from (cell for cell in cells.tuning(task, 'student') if not cells.result(cell))
     for seeds in (slice(FEWEST), slice(FEWEST, None)):
         for task in tasks:
             for name, row in cells.tasks[task].rows.items():
-                if rows and name not in rows:
+                if rows and name not in rows or cells.chosen(task, 'student') is None:
                     continue
                 if row.teacher and not cells.result(teacher_cell(task, row.teacher)):
                     yield teacher_cell(task, row.teacher)

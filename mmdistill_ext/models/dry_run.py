@@ -1,5 +1,5 @@
 """One forward on a tiny input, to learn shapes and to find tensors that get overwritten."""
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import Iterable, List
 
 import torch
@@ -71,7 +71,7 @@ def untouched(model: nn.Module):
 
 
 def tiny_batch(model: nn.Module, size: int):
-    """Two tiny images for ``model``, in its dtype, and the data samples that detectors ask for."""
+    """Two tiny images for ``model``, in its dtype, and data samples for detectors and losses."""
     like = next(model.parameters())
     channels = next((p.shape[1] for p in model.parameters() if p.ndim == 4), 3)  # the first conv's
     generator = torch.Generator().manual_seed(0)
@@ -84,6 +84,7 @@ def tiny_batch(model: nn.Module, size: int):
             scale_factor=(1., 1.)))
         sample.gt_instances = InstanceData(
             bboxes=like.new_zeros(0, 4, dtype=torch.float), labels=torch.zeros(0).long())
+        sample.gt_label = torch.zeros(1).long()
         samples.append(sample)
     return inputs, samples
 
@@ -96,7 +97,7 @@ def sizes_of(model: nn.Module, smallest: int) -> List[int]:
 
 
 def dry_run(model: nn.Module, places: Iterable[str], what: str,
-            smallest: int = SIZES[0]) -> Outputs:
+            smallest: int = SIZES[0], in_loss: bool = False) -> Outputs:
     """Run ``model`` once and return what the modules named in ``places`` gave.
 
     Only as far as needed: backbone and neck where that reaches all places, else the whole
@@ -108,6 +109,8 @@ def dry_run(model: nn.Module, places: Iterable[str], what: str,
         places (Iterable[str]): Module names.
         what (str): Who asks, for messages.
         smallest (int): The first size to try.
+        in_loss (bool): Whether a module that runs in the model's loss only will do. Defaults to
+            False.
     """
     places = list(places)
     for place in places:
@@ -115,7 +118,7 @@ def dry_run(model: nn.Module, places: Iterable[str], what: str,
     sizes = sizes_of(model, smallest)
     for size in sizes:
         try:
-            return _run(model, places, what, size)
+            return _run(model, places, what, size, in_loss)
         except ConfigError:
             raise
         except Exception as error:
@@ -124,7 +127,7 @@ def dry_run(model: nn.Module, places: Iterable[str], what: str,
                       f'{", ".join(map(str, sizes))} pixels: {reason}') from last
 
 
-def _run(model: nn.Module, places: List[str], what: str, size: int) -> Outputs:
+def _run(model: nn.Module, places: List[str], what: str, size: int, in_loss: bool) -> Outputs:
     outputs = Outputs({place: [] for place in places})
     outputs.size = size
     recorded = []  # (place, tensor, its version then)
@@ -155,11 +158,14 @@ def _run(model: nn.Module, places: List[str], what: str, size: int) -> Outputs:
         inputs, samples = tiny_batch(model, size)
         if hasattr(model, 'extract_feat'):
             model.extract_feat(inputs)
-        if not all(outputs.values()):
-            for records in outputs.values():
-                records.clear()
-            recorded.clear()
-            model(inputs, samples, mode='tensor')
+        for mode in ('tensor', 'loss') if in_loss else ('tensor', ):
+            if not all(outputs.values()):
+                for records in outputs.values():
+                    records.clear()
+                recorded.clear()
+                # What the loss does to labels that are made up says nothing about the model.
+                with nullcontext() if mode == 'tensor' else suppress(Exception):
+                    model(inputs, samples, mode=mode)
 
     for place, records in outputs.items():
         if not records:
@@ -170,7 +176,7 @@ def _run(model: nn.Module, places: List[str], what: str, size: int) -> Outputs:
     for module in overwriting:
         module.inplace = False
     if changed and overwriting:
-        return _run(model, places, what, size)  # is it the last one that overwrites?
+        return _run(model, places, what, size, in_loss)  # is it the last one that overwrites?
     if changed:
         raise ConfigError(f'{what}: {type(model).__name__} overwrites the output of {changed[0]!r} '
                           'after it is computed (as in `out += identity`); name the module that '

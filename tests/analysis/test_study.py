@@ -10,7 +10,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import set_random_seed
 from mmrazor.registry import MODELS
 
-from mmdistill_ext.analysis.study_cells import TUNE_SEEDS, Cell, Cells, teacher_cell
+from mmdistill_ext.analysis.study_cells import Cell, Cells, teacher_cell
 from mmdistill_ext.analysis.study_report import write_page
 from mmdistill_ext.analysis.study_rows import thirds
 from mmdistill_ext.analysis.study_run import run, wanted
@@ -41,7 +41,7 @@ def test_every_row_has_the_same_budget():
     for task in TASKS.values():
         assert {len(row.values) for row in task.rows.values()} <= {0, len(task.rows['mlp'].values)}
         assert all(not row.values for row in task.rows.values() if row.like)
-        assert not set(TUNE_SEEDS) & set(range(task.seeds))
+        assert not set(task.tune_seeds) & set(range(task.seeds))
     assert thirds(3e-3) == (.001, .003, .009, .03)
 
 
@@ -50,7 +50,7 @@ def test_a_number_is_chosen_without_the_test_split(task, row, tmp_path):
     cells = cells_below(tmp_path)
     for cell in cells.tuning(task, row):
         config = cells.config(cell)
-        assert config.randomness.seed in TUNE_SEEDS
+        assert config.randomness.seed in TASKS[task].tune_seeds
         read = json.dumps([config.train_dataloader.to_dict(), config.val_dataloader.to_dict(),
                            config.val_evaluator.to_dict()])
         assert 'tune' in read and not re.search(r'val\b', read.replace('val_', ''))
@@ -90,10 +90,15 @@ def test_nothing_is_run_twice_and_nothing_stale_is_kept(tmp_path, monkeypatch):
     cells = cells_below(tmp_path, tasks, **quick)
 
     assert run(cells, ['cls'], None, workers=2, minutes=0)
+    assert {cell.row for cell in wanted(cells, ['cls'], None)} == {'student'}  # all wait for it
     assert not list(tmp_path.rglob('result.json'))
     assert run(cells, ['cls'], ['student', 'mlp'], workers=2, minutes=9)
     results = {path: path.read_text() for path in tmp_path.rglob('result.json')}
-    assert len(results) == 1 + 2 * (2 * len(TUNE_SEEDS) + 5)  # the teacher, and both rows
+    each = 2 * len(tasks['cls'].tune_seeds) + 5
+    assert len(results) == 1 + 2 * each  # the teacher, and both rows
+    decay = cells.chosen('cls', 'student')
+    assert {cells.config(cell).optim_wrapper.optimizer.weight_decay
+            for row in ('student', 'mlp') for cell in cells.seeds('cls', row)} == {decay}
 
     # One is lost: it alone is run again, and gives the same.
     lost = tmp_path / 'cls/mlp/seed-3/result.json'

@@ -244,6 +244,24 @@ LATER = {
 }
 
 
+def full_disk(work_dir):
+    (work_dir / 'epoch_1.pth.part').symlink_to('/dev/full')
+
+
+def cut_short(work_dir):
+    (work_dir / 'epoch_1.pth').write_bytes(b'half of')
+    (work_dir / 'last_checkpoint').write_text(str(work_dir / 'epoch_1.pth'))
+
+
+SAVING = {
+    full_disk: ([], 'PATH cannot be written (REASON); what was saved before is untouched',
+                ['epoch_1.pth', 'No space left on device', '--resume']),
+    cut_short: (['--resume'],
+                '--resume: PATH names PATH, which REASON, and no other checkpoint there is whole',
+                ['last_checkpoint', 'epoch_1.pth', 'to begin anew']),
+}
+
+
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp('mistakes')
@@ -337,10 +355,19 @@ def test_during_training(folder, tmp_path, case, monkeypatch, capsys):
     assert len(list(tmp_path.glob('*.pth'))) == (case != 'nan')  # of the epoch that was skipped
 
 
+@pytest.mark.parametrize('prepare', SAVING)
+def test_saving_and_going_on(folder, tmp_path, prepare, monkeypatch, capsys):
+    options, row, expected = SAVING[prepare]
+    prepare(tmp_path)
+    arguments = ['toy.py', '--work-dir', str(tmp_path), *options]
+    check(*train(arguments, folder, monkeypatch, capsys), row, expected)
+    assert (tmp_path / 'epoch_1.pth').exists() == (prepare is cut_short)  # which is still theirs
+
+
 def test_the_page_has_these_rows_and_no_others():
     page = (REPO / 'docs/troubleshooting.md').read_text()
     assert set(re.findall(r'^\| `(.+?)` \|', page, re.M)) == {
-        row for _, row, _ in (*CASES.values(), *LATER.values())}
+        row for _, row, _ in (*CASES.values(), *LATER.values(), *SAVING.values())}
 
 
 @pytest.mark.parametrize('case', ['algorithm', 'link not in training'])

@@ -145,7 +145,9 @@ class LeanTeacherDistill(SingleTeacherDistill):
         if isinstance(self.distiller, LinkDistiller):
             return self.distiller.dry_run(getattr(self, side), side)
         places = recorded_places(getattr(self.distiller, f'{side}_recorders'))
-        return dry_run(getattr(self, side), places, f'{side}_recorders') if places else {}
+        # MMRazor's DKD reads the labels from what goes into the loss.
+        return dry_run(getattr(self, side), places, f'{side}_recorders',
+                       in_loss=True) if places else {}
 
     def _stop_teacher_early(self):
         """A context in which the teacher's forward ends after the last feature that is read."""

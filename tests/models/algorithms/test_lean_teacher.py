@@ -176,6 +176,24 @@ def test_a_student_that_is_not_trained_gets_no_gradient():
     assert all(p.grad is not None for p in model.distiller.connectors.parameters())
 
 
+def test_a_recorder_on_the_loss_itself():
+    """MMRazor's config of DKD takes the labels from what goes into ``head.loss_module``."""
+    fc = dict(fc=dict(type='ModuleOutputs', source='head.fc'))
+    distiller = dict(
+        type='ConfigurableDistiller', teacher_recorders=fc, student_recorders=dict(
+            fc, gt_labels=dict(type='ModuleInputs', source='head.loss_module')),
+        distill_losses=dict(loss_dkd=dict(type='DKDLoss', tau=1, beta=0.5, reduction='mean')),
+        loss_forward_mappings=dict(loss_dkd=dict(
+            preds_S=dict(from_student=True, recorder='fc'),
+            preds_T=dict(from_student=False, recorder='fc'),
+            gt_labels=dict(from_student=True, recorder='gt_labels', data_idx=1))))
+    model = algorithm('cls', distiller=distiller, teacher_width=8, **EXACT)
+    stock = stock_of(model, 'SingleTeacherDistill', 'cls', distiller=distiller, teacher_width=8)
+    ours, theirs = losses_of(model, 'cls'), losses_of(stock, 'cls')
+    assert ours.keys() == theirs.keys() == {'student.loss', 'distill.loss_dkd'}
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
 def test_what_mmrazors_recorders_read_is_not_overwritten():
     records = dict(feat=dict(type='ModuleOutputs', source='backbone.layer1.0.bn1'))
     model = algorithm('cls', teacher_width=8, distiller=dict(
