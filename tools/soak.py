@@ -3,8 +3,8 @@
     python tools/soak.py --minutes 30
 
 Each config is trained once without a break, then killed (kill -9) and resumed until it is done.
-Fails if the two end unequal, if a run's memory grows by more than 2 % after half a minute, or if it
-keeps more and more files open. No teacher has to be trained: random ones do.
+Fails if the two end unequal, if a run's memory grows by more than 2 % after its second checkpoint,
+or if it keeps more and more files open. No teacher has to be trained: random ones do.
 """
 import argparse
 import random
@@ -28,7 +28,7 @@ DATA, OUT = Path('data/digits'), Path('work_dirs/soak')
 ROWS = [row for task in TASKS.values() for row in task.rows
         if row.name not in ('teacher', 'student')]
 KILLS, GROWTH = 5, .02
-WARM_UP = 60  # looks, 30 s: imports, and the first epoch with its validation and checkpoint
+WARM_UP = 2  # checkpoints: between them lies a validation
 
 
 class Failed(Exception):
@@ -39,6 +39,7 @@ class Run(NamedTuple):
     """What was seen of one process, twice a second: bytes of memory, and open files."""
     code: int
     seconds: float
+    warm_up: int  # so many looks
     memory: List[int]
     files: List[int]
 
@@ -49,7 +50,8 @@ def train(row: Row, folder: Path, kill_after: Optional[float] = None) -> Run:
                str(CONFIGS / row.config), '--work-dir', str(folder), '--resume']
     if row.needs_teacher:
         command += ['--cfg-options', 'model.teacher_ckpt=None', 'model.random_teacher=True']
-    memory, files, start = [], [], time.time()
+    memory, files, start, warm_up = [], [], time.time(), 0
+    newest, written = saved(folder), 0
     with open(folder.with_suffix('.txt'), 'a') as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         while process.poll() is None:
@@ -63,8 +65,18 @@ def train(row: Row, folder: Path, kill_after: Optional[float] = None) -> Run:
                 memory.append(1024 * int(status.split('VmRSS:')[1].split()[0]))
             except (FileNotFoundError, IndexError):  # it is just ending
                 pass
+            if newest != (now := saved(folder)):
+                newest, written = now, written + 1
+            if written < WARM_UP:
+                warm_up = len(memory)
             time.sleep(.5)
-    return Run(process.returncode, time.time() - start, memory, files)
+    return Run(process.returncode, time.time() - start, warm_up, memory, files)
+
+
+def saved(folder: Path) -> int:
+    """When the last checkpoint was written."""
+    mark = folder / 'last_checkpoint'
+    return mark.stat().st_mtime_ns if mark.is_file() else 0
 
 
 def judge(run: Run) -> str:
@@ -76,7 +88,7 @@ def judge(run: Run) -> str:
     Raises:
         Failed: Memory or open files grew.
     """
-    memory, files = run.memory[WARM_UP:], run.files[WARM_UP:]
+    memory, files = run.memory[run.warm_up:], run.files[run.warm_up:]
     third = min(len(memory), len(files)) // 3
     if third < 5:
         return 'too short to tell growth'

@@ -3,7 +3,8 @@
     python tools/study.py
     python tools/study.py --tasks cls --rows student mlp --workers 2 --minutes 30
 
-It may be interrupted at any time; started again, it goes on where it was.
+It may be interrupted at any time; started again, it goes on where it was, on another machine from
+what docs/results.json holds.
 """
 import argparse
 import fcntl
@@ -23,7 +24,8 @@ from mmdistill_ext.datasets import make_data  # noqa: E402
 from mmdistill_ext.datasets.make import MANIFEST  # noqa: E402
 from mmdistill_ext.errors import ConfigError  # noqa: E402
 
-DATA, OUT, PAGE = Path('data/study'), Path('work_dirs/study'), Path('docs/results.md')
+DATA, OUT = Path('data/study'), Path('work_dirs/study')
+PAGE, RECORD = Path('docs/results.md'), Path('docs/results.json')  # the page, and all its figures
 
 
 def parse_args() -> argparse.Namespace:
@@ -53,9 +55,10 @@ def main() -> int:
             for task in TASKS.values():
                 make_data(DATA / task.data, task.scenes)
             cells = Cells(TASKS, OUT, {name: (DATA / task.data / MANIFEST).read_text()
-                                       for name, task in TASKS.items()})
+                                       for name, task in TASKS.items()}, record=RECORD)
             whole = run(cells, args.tasks, args.rows, args.workers, args.minutes)
             write_page(cells, args.page)
+            cells.write_record(RECORD)
         except KeyboardInterrupt:
             print('\nstopped; the same command goes on from here', file=sys.stderr)
             return 130

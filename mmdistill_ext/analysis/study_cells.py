@@ -53,12 +53,14 @@ class Cells:
         root (Path): Work_dir of the study.
         manifests (dict[str, str]): What each task's data is made of.
         options (dict, optional): Changes to every cell's config.
+        record (Path, optional): Results of cells that were run elsewhere.
     """
 
     def __init__(self, tasks: Dict[str, Task], root: Path, manifests: Dict[str, str],
-                 options: Optional[Dict[str, Any]] = None) -> None:
+                 options: Optional[Dict[str, Any]] = None, record: Optional[Path] = None) -> None:
         self.tasks, self.root, self.manifests = tasks, root, manifests
         self.options = options or {}
+        self.recorded = json.loads(record.read_text()) if record and record.is_file() else {}
         self.made_of = functools.lru_cache(None)(self._made_of)
 
     def row(self, cell: Cell) -> Row:
@@ -102,6 +104,11 @@ class Cells:
         # By its name: a work_dir that was moved still holds the path where it was.
         return folder / (found.name if found else 'missing.pth')
 
+    def has_weights(self, task: str, teacher: str) -> bool:
+        """Whether a teacher is trained, and here."""
+        return bool(self.result(teacher_cell(task, teacher))) and \
+            self.checkpoint(task, teacher).is_file()
+
     def _made_of(self, cell: Cell) -> str:
         """Changes with the config, the data and the teacher, and with nothing else."""
         config = self.config(cell).to_dict()
@@ -116,10 +123,19 @@ class Cells:
     def result(self, cell: Cell) -> Optional[dict]:
         """What a finished cell gave, or None."""
         path = self.root / cell.folder / RESULT
-        if not path.is_file():
-            return None
-        result = json.loads(path.read_text())
-        return result if result['made_of'] == self.made_of(cell) else None
+        result = json.loads(path.read_text()) if path.is_file() else \
+            self.recorded.get(cell.folder)
+        return result if result and result['made_of'] == self.made_of(cell) else None
+
+    def write_record(self, path: Path) -> None:
+        """All results in one file, a line each."""
+        cells = [cell for task, content in self.tasks.items() for cell in (
+            *(teacher_cell(task, row) for row in content.teachers),
+            *(cell for row in content.rows
+              for cell in (*self.tuning(task, row), *self.seeds(task, row))))]
+        lines = [f'{json.dumps(cell.folder)}: {json.dumps(result)}'
+                 for cell in cells if (result := self.result(cell))]
+        write_whole(path, '{\n' + ',\n'.join(lines) + '\n}\n')
 
     def chosen(self, task: str, row: str) -> Optional[float]:
         """The best value on the tune split; None while a value has not been tried."""

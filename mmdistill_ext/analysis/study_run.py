@@ -65,12 +65,13 @@ def wanted(cells: Cells, tasks: Sequence[str], rows: Optional[Sequence[str]]) ->
             for name, row in cells.tasks[task].rows.items():
                 if rows and name not in rows or cells.chosen(task, 'student') is None:
                     continue
-                if row.teacher and not cells.result(teacher_cell(task, row.teacher)):
+                missing = [cell for cell in (*cells.tuning(task, name),
+                                             *cells.seeds(task, name)[seeds])
+                           if not cells.result(cell)]
+                if missing and row.teacher and not cells.has_weights(task, row.teacher):
                     yield teacher_cell(task, row.teacher)
-                    continue
-                for cell in (*cells.tuning(task, name), *cells.seeds(task, name)[seeds]):
-                    if not cells.result(cell):
-                        yield cell
+                else:
+                    yield from missing
 
 
 def load(cells: Cells, tasks: Sequence[str]) -> None:

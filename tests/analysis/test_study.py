@@ -110,10 +110,24 @@ def test_nothing_is_run_twice_and_nothing_stale_is_kept(tmp_path, monkeypatch):
         assert json.loads(lost.read_text())[key] == json.loads(results[lost])[key]
     assert all(path.read_text() == text for path, text in results.items() if path != lost)
 
+    the_record_is_enough(cells, tmp_path, tasks, quick)
     the_page_says_what_came_out(cells, tmp_path)
     another_choice_or_teacher_makes_seeds_stale(cells, tmp_path)
     assert not any(other.result(cell) for cell in cells.seeds('cls', 'student')
                    for other in [Cells(tasks, tmp_path, dict(cls='other data'), quick)])
+
+
+def the_record_is_enough(cells, folder, tasks, quick):
+    """On another machine nothing is run again, but for a teacher that a new row learns from."""
+    cells.write_record(folder / 'results.json')
+    elsewhere = Cells(tasks, folder / 'elsewhere', dict(cls='data'), quick, folder / 'results.json')
+    for row in ('student', 'mlp'):
+        assert cells.seeds('cls', row) == elsewhere.seeds('cls', row)
+        for cell in (*cells.tuning('cls', row), *cells.seeds('cls', row)):
+            assert cells.result(cell) and cells.result(cell) == elsewhere.result(cell)
+    assert not list(wanted(elsewhere, ['cls'], ['student', 'mlp']))
+    assert set(wanted(elsewhere, ['cls'], ['kd'])) == {teacher_cell('cls', 'teacher')}
+    assert list(wanted(cells, ['cls'], ['kd'])) == cells.tuning('cls', 'kd')
 
 
 def the_page_says_what_came_out(cells, folder):

@@ -12,7 +12,7 @@ MIB = 2**20
 
 
 def seen(memory, files):
-    return Run(0, 60., [int(value * MIB) for value in memory], files)
+    return Run(0, 60., 60, [int(value * MIB) for value in memory], files)
 
 
 def test_a_steady_run_passes():
