@@ -65,7 +65,7 @@ lint: env
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis data/digits
-	rm -rf work_dirs/demo work_dirs/demo-det work_dirs/demo-seg
+	rm -rf work_dirs/demo work_dirs/demo_det work_dirs/demo_seg
 	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
 
 distclean: clean

@@ -7,6 +7,7 @@ import codecs
 import pickle
 import sys
 from collections import OrderedDict
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Dict
 
@@ -84,6 +85,7 @@ def main() -> None:
     except ConfigError as error:
         print(f'{args.src}: {error}', file=sys.stderr)
         sys.exit(2)
+    Path(args.dst).parent.mkdir(parents=True, exist_ok=True)
     torch.save(dict(state_dict=state, meta=dict(model=name, source=args.src)), args.dst)
     print(f'{name}: {len(state)} tensors written to {args.dst}')
 

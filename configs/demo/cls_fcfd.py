@@ -1,4 +1,4 @@
-# FCFD with two of its six paths an iteration.
+# FCFD with two of its four paths an iteration.
 _base_ = '_base_/cls.py'
 
 find_unused_parameters = True  # the bridges of paths that are not drawn

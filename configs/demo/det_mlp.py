@@ -1,5 +1,4 @@
-# Channel MLP on every level of the neck. As in the paper's one-stage recipes the student also
-# starts from the teacher's head, where shapes agree.
+# Channel MLP on every level of the neck.
 _base_ = '_base_/det.py'
 
 model = dict(

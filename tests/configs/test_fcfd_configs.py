@@ -1,4 +1,4 @@
-"""configs/fcfd/cls against METHODS section 2, written down here a second time."""
+"""configs/fcfd/cls against the recipes of the paper, written down here a second time."""
 from dataclasses import dataclass, field
 
 import pytest

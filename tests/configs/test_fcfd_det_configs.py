@@ -1,4 +1,4 @@
-"""configs/fcfd/{det,seg} against METHODS section 2, written down here a second time."""
+"""configs/fcfd/{det,seg} against the recipes of the paper, written down here a second time."""
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlparse

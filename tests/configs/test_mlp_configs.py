@@ -1,4 +1,4 @@
-"""configs/mlp against METHODS section 1, written down here a second time."""
+"""configs/mlp against the recipes of the paper, written down here a second time."""
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlparse

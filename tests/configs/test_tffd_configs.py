@@ -1,4 +1,4 @@
-"""configs/tffd against METHODS section 3 and the paper's tables, written down a second time."""
+"""configs/tffd against the paper's recipes and tables, written down a second time."""
 import json
 from dataclasses import dataclass
 from pathlib import Path

@@ -214,11 +214,11 @@ def run(monkeypatch, *argv):
 def test_logits_equal_the_original_s(name, tmp_path, monkeypatch, capsys):
     state = random_state(FACTS[name]['state_dict'])
     torch.save(dict(epoch=240, model=state, accuracy=torch.tensor([73.])), tmp_path / 'src.pth')
-    run(monkeypatch, tmp_path / 'src.pth', tmp_path / 'dst.pth')
+    run(monkeypatch, tmp_path / 'src.pth', tmp_path / 'new/dst.pth')
     assert capsys.readouterr().out.startswith(f'{name}: {len(state)} tensors')
 
     model = MODELS.build(classifier_cfg(name)).eval()
-    load_checkpoint(model, str(tmp_path / 'dst.pth'), map_location='cpu', strict=True)
+    load_checkpoint(model, str(tmp_path / 'new/dst.pth'), map_location='cpu', strict=True)
     image = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     want = original(name, {k: v.double() for k, v in state.items()}, image.double())
     assert want.std() > 0.01 and want.shape == (2, 100)

@@ -100,7 +100,10 @@ class LinkDistiller(ConfigurableDistiller):
         for place in recorded_places(getattr(self, f'{side}_recorders')):
             places.setdefault(place, 'recorders')
         readers = ', '.join(dict.fromkeys(places.values()))
-        return dry_run(model, places, f'{side} of {readers}', smallest) if places else Outputs()
+        # MMRazor's DKD, which may stand beside links, reads what goes into the loss.
+        in_loss = 'recorders' in places.values()
+        return dry_run(model, places, f'{side} of {readers}', smallest, in_loss) if places \
+            else Outputs()
 
     def _expand(self, link: Link, student: List[Feature], teacher: List[Feature]) -> None:
         """Build a connector for each level and compute the loss once on what the dry run gave."""

@@ -1,4 +1,4 @@
-"""FCFD written down from METHODS section 2 once more, slowly, and networks small enough for it."""
+"""FCFD written down from its equations once more, slowly, and networks small enough for it."""
 import itertools
 
 import torch
@@ -170,7 +170,7 @@ def reference(algorithm, images, paths, divergence=kl, tau=1., mse_weight=1., fu
     Args:
         paths: Of (k, direction).
         divergence: ``kl`` or ``dkd``.
-        Others as in METHODS.
+        Others as in the equations.
     """
     student, teacher, bridges = algorithm.student, algorithm.teacher, algorithm.bridges
     n = len(student.backbone.outputs)

@@ -55,7 +55,7 @@ def project(student, x):
 
 
 def simkd_terms(algorithm, images):
-    """METHODS: C_t after B_st^N wherever C_s was used."""
+    """The definition: C_t after B_st^N wherever C_s was used."""
     student, teacher, bridges = algorithm.student, algorithm.teacher, algorithm.bridges
     f_s, f_t, x, y = {}, {}, images, images
     for k in (1, 2, 3):

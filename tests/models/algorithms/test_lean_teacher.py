@@ -176,22 +176,28 @@ def test_a_student_that_is_not_trained_gets_no_gradient():
     assert all(p.grad is not None for p in model.distiller.connectors.parameters())
 
 
-def test_a_recorder_on_the_loss_itself():
+@pytest.mark.parametrize('beside', [
+    dict(type='ConfigurableDistiller'),
+    dict(type='LinkDistiller', links=dict(loss_fc=dict(
+        student='head.fc', teacher='head.fc', loss=dict(type='FeatureL2Loss', loss_weight=1))))])
+def test_a_recorder_on_the_loss_itself(beside):
     """MMRazor's config of DKD takes the labels from what goes into ``head.loss_module``."""
     fc = dict(fc=dict(type='ModuleOutputs', source='head.fc'))
     distiller = dict(
-        type='ConfigurableDistiller', teacher_recorders=fc, student_recorders=dict(
+        teacher_recorders=fc, student_recorders=dict(
             fc, gt_labels=dict(type='ModuleInputs', source='head.loss_module')),
         distill_losses=dict(loss_dkd=dict(type='DKDLoss', tau=1, beta=0.5, reduction='mean')),
         loss_forward_mappings=dict(loss_dkd=dict(
             preds_S=dict(from_student=True, recorder='fc'),
             preds_T=dict(from_student=False, recorder='fc'),
             gt_labels=dict(from_student=True, recorder='gt_labels', data_idx=1))))
-    model = algorithm('cls', distiller=distiller, teacher_width=8, **EXACT)
-    stock = stock_of(model, 'SingleTeacherDistill', 'cls', distiller=distiller, teacher_width=8)
+    model = algorithm('cls', distiller={**distiller, **beside}, teacher_width=8, **EXACT)
+    stock = stock_of(model, 'SingleTeacherDistill', 'cls', teacher_width=8,
+                     distiller=dict(distiller, type='ConfigurableDistiller'))
     ours, theirs = losses_of(model, 'cls'), losses_of(stock, 'cls')
-    assert ours.keys() == theirs.keys() == {'student.loss', 'distill.loss_dkd'}
-    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    assert theirs.keys() == {'student.loss', 'distill.loss_dkd'}
+    assert ours.keys() - theirs.keys() == {f'distill.{name}' for name in beside.get('links', ())}
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
 def test_what_mmrazors_recorders_read_is_not_overwritten():

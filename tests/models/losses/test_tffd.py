@@ -1,4 +1,4 @@
-"""Tf-FD against METHODS section 3, written out in loops over samples, channels, groups and pairs.
+"""Tf-FD against its equations, written out in loops over samples, channels, groups and pairs.
 
 The expected values are in float64 and share no code with the losses.
 """
@@ -384,7 +384,7 @@ def test_wrong_layers_stop_the_build(loss, places, message):
 
 
 def test_in_a_model_it_is_the_equation_of_the_recorded_stages():
-    """Recorded once, nothing added, and what the links give is what METHODS says."""
+    """Recorded once, nothing added, and what the links give is what the equations say."""
     model = teacher_free('TfFDInterLoss', ['backbone.layer2', 'backbone.layer3'])
     plain = build(model_config('cls'))
     assert len(list(model.parameters())) == len(list(plain.parameters()))
