@@ -60,14 +60,14 @@ def wanted(cells: Cells, tasks: Sequence[str], rows: Optional[Sequence[str]]) ->
     """
     for task in tasks:
         yield from (cell for cell in cells.tuning(task, 'student') if not cells.result(cell))
-    for seeds in (slice(FEWEST), slice(FEWEST, None)):
+    for first in (True, False):
         for task in tasks:
             for name, row in cells.tasks[task].rows.items():
                 if rows and name not in rows or cells.chosen(task, 'student') is None:
                     continue
-                missing = [cell for cell in (*cells.tuning(task, name),
-                                             *cells.seeds(task, name)[seeds])
-                           if not cells.result(cell)]
+                seeds = cells.seeds(task, name)
+                part = [*cells.tuning(task, name), *seeds[:FEWEST]] if first else seeds[FEWEST:]
+                missing = [cell for cell in part if not cells.result(cell)]
                 if missing and row.teacher and not cells.has_weights(task, row.teacher):
                     yield teacher_cell(task, row.teacher)
                 else:
