@@ -1,5 +1,6 @@
 """What a report says of runs: a table and curves for each metric, and the pictures they left."""
 import csv
+import os
 import statistics
 from pathlib import Path
 from typing import List, Optional, Sequence, Tuple
@@ -60,15 +61,18 @@ def _spread(values: List[float]) -> str:
 def pictures_below(folders: Sequence[Path]) -> List[Tuple[str, List[Picture]]]:
     """For each folder with pictures its name and those: what the analysis tools drew."""
     found = []
-    for top in map(Path, folders):
+    tops = [Path(folder).resolve() for folder in folders]
+    above = os.path.commonpath([top.parent for top in tops])
+    for top in tops:
         for folder in [top, *sorted(path for path in top.rglob('analysis') if path.is_dir())]:
             # The learning curves are on the page already, for both colour schemes.
             pictures = [Picture(path, _caption(path), _small_table(path.with_suffix('.csv')))
                         for path in sorted(folder.glob('*.png')) if path.stem != 'curves']
             if pictures:
                 owner = folder.parent if folder.name == 'analysis' else folder
-                name = top.name if owner == top else str(owner.relative_to(top))
-                found.append((name, pictures))
+                # Of several folders, each may have a run of the same name.
+                start = above if len(tops) > 1 or owner == top else top
+                found.append((os.path.relpath(owner, start), pictures))
     return found
 
 

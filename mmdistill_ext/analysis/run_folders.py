@@ -1,4 +1,5 @@
 """Runs below given folders, and the curve of each: for learning curves and reports."""
+import os
 import re
 import statistics
 from pathlib import Path
@@ -42,16 +43,34 @@ class Run(NamedTuple):
         return [(step, statistics.fmean(value[step] for value in values)) for step in steps]
 
 
-def find(folders: Iterable[Path], metric: Optional[str] = None) -> List[Run]:
+def find(folders: Sequence[Path], metric: Optional[str] = None) -> List[Run]:
     """The runs in and below folders, those of several seeds (``seed-0``, ``seed-1``) as one.
 
     Runs by which a study chose hyper-parameters (``tune-*``) are left out.
 
     Args:
-        folders (Iterable[Path]): Work dirs of runs, or folders that hold several.
+        folders (Sequence[Path]): Work dirs of runs, or folders that hold several.
         metric (str, optional): Which metric. Defaults to the usual one of the task.
     """
-    found: Dict[str, List[Tuple[str, str, Points, float]]] = {}
+    paths = _paths(folders)
+    names = _names(paths)
+    found: Dict[str, List[Tuple[str, str, Points, float]]] = {name: [] for name in names.values()}
+    for path, name in names.items():
+        found[name].extend(_read(path, metric))
+    runs = [Run(name, *parts[0][:2], [part[2] for part in parts],
+                statistics.median(part[3] for part in parts))
+            for name, parts in found.items() if parts]
+    if not runs:
+        raise ConfigError(f'{", ".join(map(str, folders))}: no run has been validated yet')
+    missing = [name for name, parts in found.items() if not parts]
+    if missing:  # not validated yet, or a detector that detects nothing: mmdet gives no number
+        print(f'left out, no metric in the log: {", ".join(missing)}')
+    return runs
+
+
+def _paths(folders: Sequence[Path]) -> Dict[Path, Path]:
+    """Each run once, and the folder that it was found in."""
+    found: Dict[Path, Path] = {}
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise ConfigError(f'no folder at {folder}')
@@ -61,19 +80,19 @@ def find(folders: Iterable[Path], metric: Optional[str] = None) -> List[Run]:
                               '*/vis_data/scalars.json')
         for path in paths:
             if not path.name.startswith('tune-'):
-                found.setdefault(_name(folder, path), []).extend(_read(path, metric))
-    runs = [Run(name, *parts[0][:2], [part[2] for part in parts],
-                statistics.median(part[3] for part in parts))
-            for name, parts in found.items() if parts]
-    if not runs:
-        raise ConfigError(f'{", ".join(map(str, folders))}: no run has been validated yet')
-    return runs
+                found.setdefault(path.resolve(), folder.resolve())
+    return found
 
 
-def _name(folder: Path, path: Path) -> str:
-    seeds = SEED.fullmatch(path.name)
-    path = path.parent if seeds else path
-    return folder.name if path in (folder, folder.parent) else str(path.relative_to(folder))
+def _names(paths: Dict[Path, Path]) -> Dict[Path, str]:
+    """The path from the folder that was given; from above it where two would be called the same."""
+    runs = {path: path.parent if SEED.fullmatch(path.name) else path for path in paths}
+    names = {path: folder.name if runs[path] in (folder, folder.parent)
+             else str(runs[path].relative_to(folder)) for path, folder in paths.items()}
+    if len(set(names.values())) < len(set(runs.values())):
+        top = os.path.commonpath([folder.parent for folder in paths.values()])
+        return {path: os.path.relpath(run, top) for path, run in runs.items()}
+    return names
 
 
 def _read(path: Path, metric: Optional[str]) -> Iterable[Tuple[str, str, Points, float]]:

@@ -47,6 +47,33 @@ def test_the_usual_metric_of_several(tmp_path):
     assert run.last == [1.]
 
 
+def test_runs_of_the_same_name_stay_apart(tmp_path):
+    write(tmp_path / 'demo/student', values=(10., 20.))
+    write(tmp_path / 'demo_seg/student', 'mIoU', values=(1., 2.))
+    demo, seg = run_folders.find([tmp_path / 'demo', tmp_path / 'demo_seg'])
+    assert (demo.name, demo.last) == ('demo/student', [20.])
+    assert (seg.name, seg.metric, seg.last) == ('demo_seg/student', 'mIoU', [2.])
+    one, other = run_folders.find([tmp_path / 'demo/student', tmp_path / 'demo_seg/student'])
+    assert (one.name, other.name) == ('demo/student', 'demo_seg/student')
+    once, = run_folders.find([tmp_path / 'demo', tmp_path / 'demo/student'])
+    assert (once.name, once.last) == ('student', [20.])  # named twice, it is no second seed
+
+    for task in ('demo', 'demo_seg'):
+        (tmp_path / task / 'student/analysis').mkdir()
+        (tmp_path / task / 'student/analysis/tsne.png').touch()
+    pictures = report.pictures_below([tmp_path / 'demo', tmp_path / 'demo_seg'])
+    assert [title for title, _ in pictures] == ['demo/student', 'demo_seg/student']
+    alone = [tmp_path / 'demo'], [tmp_path / 'demo/student']
+    assert [report.pictures_below(folder)[0][0] for folder in alone] == ['student', 'student']
+
+
+def test_a_run_without_a_number_is_named(tmp_path, capsys):
+    write(tmp_path / 'a')
+    write(tmp_path / 'b', values=())
+    run, = run_folders.find([tmp_path])
+    assert run.name == 'a' and capsys.readouterr().out == 'left out, no metric in the log: b\n'
+
+
 def test_mistakes(tmp_path):
     write(tmp_path / 'a')
     write(tmp_path / 'untested/b', values=())
