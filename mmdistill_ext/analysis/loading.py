@@ -71,7 +71,8 @@ def load_algorithm(cfg: Config, path: str) -> BaseModel:
 
 
 def _on_device(model: BaseModel) -> BaseModel:
-    return model.to('cuda' if torch.cuda.is_available() else 'cpu').eval()
+    model.to('cuda' if torch.cuda.is_available() else 'cpu').eval()
+    return model  # eval() of MMRazor's SingleTeacherDistill gives None
 
 
 def add_plain(parser: argparse.ArgumentParser) -> None:

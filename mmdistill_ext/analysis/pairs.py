@@ -3,6 +3,7 @@ from typing import Iterator, List, NamedTuple
 
 import torch
 from mmengine.model import BaseModel
+from mmrazor.models.distillers import ConfigurableDistiller
 from torch import Tensor
 
 from ..errors import ConfigError
@@ -13,10 +14,10 @@ from .loading import Batch, prepare
 
 
 class Pair(NamedTuple):
-    """One level of a link, or one bridge of FCFD, on a batch.
+    """One level of a link, one loss between records, or one bridge of FCFD, on a batch.
 
     Args:
-        name (str): Of the link (with the level, where there are several) or of the stage.
+        name (str): Of the link (with the level, where there are several), the loss or the stage.
         student (Tensor): What the student gives, [N, C_s, H, W] or [N, C_s].
         bridged (Tensor): The same after the connector, as the loss sees it.
         teacher (Tensor): What the teacher gives.
@@ -31,16 +32,17 @@ def pairs(algorithm: BaseModel, batch: dict) -> List[Pair]:
     """All pairs of a distillation in evaluation mode.
 
     Args:
-        algorithm (BaseModel): Of ``LeanTeacherDistill``'s kind.
+        algorithm (BaseModel): With a student and a teacher, MMRazor's or this project's.
         batch (dict): As a dataloader gives it.
     """
     ready = prepare(algorithm, batch)
     with torch.no_grad():
-        found = [pair for kind in (_of_links, _of_stages, _of_heads)
+        found = [pair for kind in (_of_links, _of_mappings, _of_stages, _of_heads)
                  for pair in kind(algorithm, ready)]
     if not found:
         raise ConfigError(f'{type(algorithm).__name__} compares no feature of the student with the '
-                          "teacher's; links that name a teacher, and FCFD's bridges to it, do")
+                          "teacher's; links that name a teacher, losses between one record of "
+                          "each, and FCFD's bridges do")
     return [Pair(name, student.float(), bridged.float(), teacher.float())
             for name, student, bridged, teacher in found]
 
@@ -62,6 +64,35 @@ def _of_links(algorithm: BaseModel, batch: Batch) -> Iterator[Pair]:
             teacher = distiller.feature(False, **level['teacher']).to(student.dtype)
             name = f'{link.name} {number}' if len(link.levels) > 1 else link.name
             yield Pair(name, student, distiller.bridged(link, level, student, teacher), teacher)
+
+
+def _of_mappings(algorithm: BaseModel, batch: Batch) -> Iterator[Pair]:
+    """What a loss in MMRazor's own form gets, where that is one tensor of each network."""
+    distiller = algorithm.distiller
+    if not getattr(distiller, 'loss_forward_mappings', None):
+        return
+    with distiller.student_recorders, distiller.teacher_recorders:
+        _run(algorithm, batch)
+    for name, records in distiller.loss_forward_mappings.items():
+        own, theirs = ([record for record in records.values() if record['from_student'] is side]
+                       for side in (True, False))
+        if len(own) != 1 or len(theirs) != 1 or not _filled(distiller, own[0], theirs[0]):
+            continue
+        plain = {key: value for key, value in own[0].items() if not key.startswith('connector')}
+        student, bridged, teacher = (distiller.get_record(**record)
+                                     for record in (plain, own[0], theirs[0]))
+        # Vectors as they are, without a connector, are logits: answers, and no features.
+        least = 2 if 'connector' in own[0] else 3
+        if all(isinstance(x, Tensor) and x.ndim >= least for x in (student, bridged, teacher)) \
+                and bridged.shape == teacher.shape:
+            yield Pair(name, student, bridged, teacher)
+
+
+def _filled(distiller: ConfigurableDistiller, own: dict, theirs: dict) -> bool:
+    """Whether both recorders saw something; what goes into a loss is computed in training only."""
+    return all(record.get('record_idx', 0) < len(recorders.get_recorder(
+        record['recorder']).data_buffer) for record, recorders in (
+            (own, distiller.student_recorders), (theirs, distiller.teacher_recorders)))
 
 
 def _of_stages(algorithm: BaseModel, batch: Batch) -> Iterator[Pair]:

@@ -3,8 +3,9 @@ import math
 
 import pytest
 import torch
+from mmengine.config import Config
 
-from mmdistill_ext.analysis import distances
+from mmdistill_ext.analysis import distances, loading
 from mmdistill_ext.analysis.pairs import pairs
 from mmdistill_ext.errors import ConfigError
 from tests.models.algorithms.fcfd_heads import algorithm as fcfd_of
@@ -83,6 +84,37 @@ def test_bridges_of_a_classifier():
     losses = losses_of(algorithm, batch('cls'))
     for k, row in enumerate(rows, start=1):
         assert row.mse_after == pytest.approx(losses[f'fcfd.loss_app_{k}'].item(), rel=1e-5)
+
+
+def test_a_loss_in_mmrazors_own_form():
+    """Its SingleTeacherDistill too; losses between logits are left out."""
+    place = dict(type='ModuleOutputs', source='backbone.layer4')
+    inputs = dict(type='ModuleInputs', source='head.loss_module')  # there in training only
+    logits = dict(type='ModuleOutputs', source='head.fc')
+    model = dict(
+        type='SingleTeacherDistill', architecture=model_config('cls', 4),
+        teacher=model_config('cls'), distiller=dict(
+            type='ConfigurableDistiller',
+            student_recorders=dict(a=place, loss=inputs, fc=logits),
+            teacher_recorders=dict(a=place, loss=inputs, fc=logits),
+            connectors=dict(c=dict(type='ConvModuleConnector', in_channel=32, out_channel=64)),
+            distill_losses=dict(
+                loss_a=dict(type='L2Loss', normalize=False, loss_weight=ALPHA),
+                loss_kd=dict(type='KLDivergence'), loss_fc=dict(type='KLDivergence')),
+            loss_forward_mappings=dict(
+                loss_a=dict(s_feature=dict(from_student=True, recorder='a', connector='c'),
+                            t_feature=dict(from_student=False, recorder='a')),
+                loss_fc=dict(preds_S=dict(from_student=True, recorder='fc'),
+                             preds_T=dict(from_student=False, recorder='fc')),
+                loss_kd=dict(preds_S=dict(from_student=True, recorder='loss', data_idx=0),
+                             preds_T=dict(from_student=False, recorder='loss', data_idx=0)))))
+    torch.manual_seed(0)
+    algorithm = loading.build(Config(dict(model=dict(model, _scope_='mmrazor'))))
+    row, = distances.measure(algorithm, [batch('cls')])
+    assert (row.name, row.channels, row.before) == ('loss_a', (32, 64), None)
+    loss = losses_of(algorithm, batch('cls'))['distill.loss_a'].item()
+    pair, = pairs(algorithm, batch('cls'))
+    assert ALPHA * row.mse_after * pair.teacher[0].numel() == pytest.approx(loss, rel=1e-5)
 
 
 def test_nothing_to_compare_is_said():
