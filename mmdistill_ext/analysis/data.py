@@ -2,6 +2,7 @@
 from pathlib import Path
 from typing import Iterable, List, Optional, Sequence
 
+import mmcv
 import numpy as np
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset, Compose, pseudo_collate
@@ -38,9 +39,16 @@ def metainfo(cfg: Config) -> dict:
     return dict(classes=dataset.metainfo.get('classes'), palette=stated.get('palette'))
 
 
-def shown(batch: dict) -> np.ndarray:
-    """The picture of a batch of one, [H, W, 3] in RGB; OpenMMLab loads BGR."""
-    return batch['inputs'][0].permute(1, 2, 0).flip(-1).numpy()
+def shown(cfg: Config, batch: dict) -> np.ndarray:
+    """The picture of a batch of one, [H, W, 3] in RGB; OpenMMLab loads BGR from files."""
+    picture = batch['inputs'][0].permute(1, 2, 0)
+    return (picture.flip(-1) if _reads_files(cfg) else picture).numpy()
+
+
+def name(batch: dict, number: int) -> str:
+    """The file of a batch of one; a number where the data has no files, as CIFAR."""
+    sample = batch['data_samples'][0]
+    return sample.get('img_path') or f'picture {sample.get("sample_idx", number)}'
 
 
 def _dataset(cfg: Config) -> BaseDataset:
@@ -59,8 +67,16 @@ def _given(cfg: Config, files: Sequence[str]) -> List[dict]:
     for file in files:
         if not Path(file).is_file():
             raise ConfigError(f'no picture at {file}')
+        if mmcv.imread(file) is None:
+            raise ConfigError(f'{file} is no picture')
     pipeline = Compose(_unannotated(cfg.test_dataloader.dataset.pipeline))
-    return [pipeline(dict(img_path=str(file), img_id=i)) for i, file in enumerate(files)]
+    # Data that is in memory, as CIFAR, is RGB.
+    return [pipeline(dict(img_path=str(file), img_id=i, **{} if _reads_files(cfg) else dict(
+        img=mmcv.imread(file, channel_order='rgb')))) for i, file in enumerate(files)]
+
+
+def _reads_files(cfg: Config) -> bool:
+    return 'LoadImage' in str(cfg.test_dataloader.dataset.get('pipeline', 'LoadImage'))
 
 
 def _unannotated(pipeline: Sequence[dict]) -> List[dict]:

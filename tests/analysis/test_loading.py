@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
 
 from mmdistill_ext.analysis import data, loading
@@ -71,10 +72,14 @@ def test_pictures(tmp_path):
     import mmdistill_ext.datasets  # noqa: F401, LoadOnce
     init_default_scope('mmpretrain')
     mine, = data.pictures(cfg, 6, [str(given)])
-    assert data.shown(mine).shape == (9, 7, 3)
-    assert data.shown(mine)[0, 0].tolist() == [30, 20, 10]
+    assert data.shown(cfg, mine).shape == (9, 7, 3)
+    assert data.shown(cfg, mine)[0, 0].tolist() == [30, 20, 10]
+    assert data.name(mine, 5) == str(given)
     with pytest.raises(ConfigError, match='no picture at gone.png'):
         data.pictures(cfg, 6, ['gone.png'])
+    (tmp_path / 'text.png').write_text('no picture')
+    with pytest.raises(ConfigError, match='text.png is no picture'):
+        data.pictures(cfg, 6, [str(tmp_path / 'text.png')])
 
     cfg.test_dataloader.dataset.pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
     labels = [int(each['data_samples'][0].gt_label) for each in data.pictures(cfg, 4)]
@@ -84,3 +89,25 @@ def test_pictures(tmp_path):
     assert sum(len(each['inputs']) for each in data.batches(cfg, 100)) == 8
     with pytest.raises(ConfigError, match='--images is 1 or more, found 0'):
         data.batches(cfg, 0)
+
+
+class InMemory(BaseDataset):
+    """As CIFAR: arrays in RGB, no files."""
+    METAINFO = dict(classes=('a', ))
+
+    def load_data_list(self):
+        return [dict(img=np.full((4, 5, 3), (30, 20, 10), np.uint8), gt_label=0)] * 3
+
+
+def test_pictures_of_data_without_files(tmp_path):
+    import mmpretrain.datasets  # noqa: F401, PackInputs
+    init_default_scope('mmpretrain')
+    cfg = Config(dict(test_dataloader=dict(dataset=dict(
+        type=InMemory, pipeline=[dict(type='PackInputs')]))))
+    cv2.imwrite(str(tmp_path / 'mine.png'), np.full((9, 7, 3), (10, 20, 30), np.uint8))  # BGR
+    mine, = data.pictures(cfg, 6, [str(tmp_path / 'mine.png')])
+    for each in (mine, *data.pictures(cfg, 2)):
+        assert each['inputs'][0][:, 0, 0].tolist() == [30, 20, 10]  # as in training
+        assert data.shown(cfg, each)[0, 0].tolist() == [30, 20, 10]
+    assert data.name(mine, 0) == str(tmp_path / 'mine.png')
+    assert [data.name(each, 7) for each in data.pictures(cfg, 2)] == ['picture 0', 'picture 2']

@@ -28,8 +28,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
                                       classes) for name, model in sources.items()}
     pictures, files, looks = [], [], []
     for batch in data.pictures(cfg, args.images, args.pictures):
-        pictures.append(data.shown(batch))
-        files.append(batch['data_samples'][0].img_path)
+        pictures.append(data.shown(cfg, batch))
+        files.append(data.name(batch, len(files)))
         looks.append({})
         for name, network in networks.items():
             ready = loading.prepare(sources[name], batch)
