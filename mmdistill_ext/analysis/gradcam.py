@@ -1,4 +1,5 @@
 """Grad-CAM of several networks on the same pictures: where do they look?"""
+import textwrap
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from ..models.dry_run import get_module
 from ..models.staged import default_stages
 from . import figures
+from .loading import feature_map
 from .tables import Table
 
 
@@ -43,6 +45,11 @@ class Network(nn.Module):
         self.model = model.float().requires_grad_(True).eval()
         layer = layer or default_stages(model.backbone, '--layer')[-1]
         self.layer = [get_module(model, layer, '--layer')]  # in a list: it is a child already
+
+        def check(_, __, output):
+            feature_map(output, layer, '--layer')
+
+        self.layer[0].register_forward_hook(check)
         self.detects = isinstance(model, BaseDetector)
         self.classes = classes
         self.samples: list = []
@@ -145,18 +152,21 @@ def draw(pictures: Sequence[np.ndarray], looks: Sequence[Dict[str, Look]], path:
     """
     names = list(looks[0])
     height = 2.1 * max(picture.shape[0] / picture.shape[1] for picture in pictures)
-    figure = figures.new(2.2 * (1 + len(names)) + .7, (height + .3) * len(pictures) + .3)
+    words = [[textwrap.fill(each.said, 27) for each in seen.values()] for seen in looks]
+    lines = 1 + max(said.count('\n') for row in words for said in row)
+    figure = figures.new(2.2 * (1 + len(names)) + .7,
+                         (height + .15 + .15 * lines) * len(pictures) + .3)
     grid = figure.subplots(len(pictures), 1 + len(names), squeeze=False)
-    for row, picture, seen in zip(grid, pictures, looks):
+    for row, picture, seen, said in zip(grid, pictures, looks, words):
         for axes in row:
             axes.set(xticks=[], yticks=[])
         row[0].imshow(picture)
-        for axes, each in zip(row[1:], seen.values()):
+        for axes, each, below in zip(row[1:], seen.values(), said):
             rows, columns = picture.shape[:2]
             axes.imshow(picture.mean(-1), cmap='gray', vmin=0, vmax=255)
             heat = axes.imshow(each.heat[:rows, :columns], cmap='inferno', alpha=.6, vmin=0,
                                vmax=1)
-            axes.set_xlabel(each.said, fontsize=9)
+            axes.set_xlabel(below, fontsize=9)
     for axes, name in zip(grid[0], ['picture', *names]):
         axes.set_title(name, fontsize=11)
     bar = figure.colorbar(heat, ax=grid, shrink=min(1, 2 / len(pictures)), aspect=15)

@@ -2,7 +2,7 @@
 import argparse
 import copy
 from pathlib import Path
-from typing import Callable, Dict, NamedTuple, Optional
+from typing import Any, Callable, Dict, NamedTuple, Optional
 
 import torch
 from mmengine.config import Config
@@ -110,6 +110,21 @@ def prepare(model: BaseModel, batch: dict) -> Batch:
     if getattr(model, 'teacher', None) is not None:
         theirs = in_format(theirs, model.teacher, getattr(model, 'teacher_channels_last', False))
     return Batch(data['inputs'], theirs, data['data_samples'])
+
+
+def feature_map(output: Any, layer: str, option: str) -> Tensor:
+    """What a layer gives, if that is a map.
+
+    Args:
+        output (Any): What it gives.
+        layer (str): Its name.
+        option (str): By which it was chosen.
+    """
+    if isinstance(output, Tensor) and output.ndim == 4:
+        return output
+    what = list(output.shape) if isinstance(output, Tensor) else f'a {type(output).__name__}'
+    raise ConfigError(f'{option}: {layer!r} gives {what}, not a feature map [N, C, H, W]; name a '
+                      'module within or before it')
 
 
 def finish(name: Path, table: Table, draw: Callable[[Path], None],

@@ -12,7 +12,7 @@ from ..models.dry_run import get_module
 from ..models.losses.tffd_terms import channel_norms
 from ..models.staged import default_stages
 from . import figures
-from .loading import prepare
+from .loading import feature_map, prepare
 from .tables import Table
 
 Salience = Dict[str, np.ndarray]  # layer -> [2, C]: mean norm, share of pictures in the upper half
@@ -29,7 +29,8 @@ def measure(model: BaseModel, layers: Sequence[str], batches: Iterable[dict]) ->
     """
     norms: Dict[str, list] = {layer: [] for layer in layers}
     hooks = [get_module(model, layer, '--layers').register_forward_hook(
-        lambda _, __, output, found=found: found.append(channel_norms(output).cpu()))
+        lambda _, __, output, layer=layer, found=found: found.append(
+            channel_norms(feature_map(output, layer, '--layers')).cpu()))
         for layer, found in norms.items()]
     for batch in batches:
         inputs, _, samples = prepare(model, batch)

@@ -99,3 +99,27 @@ def test_likeness_table_and_picture(tmp_path):
 def test_a_layer_that_is_not_there():
     with pytest.raises(ConfigError, match="no module 'layer4'; did you mean 'backbone.layer4'"):
         network(model_config('cls'), layer='layer4')
+
+
+def test_long_words_do_not_run_into_the_next_column(tmp_path, monkeypatch):
+    """Measured in the picture."""
+    figures = []
+    monkeypatch.setattr(gradcam.figures, 'save', lambda figure, path: figures.append(figure))
+    look = gradcam.Look(np.zeros((8, 8)), 'background: 100.0% of the picture')
+    gradcam.draw([np.zeros((8, 8, 3), np.uint8)] * 2, [dict(teacher=look, student=look)] * 2,
+                 tmp_path / 'a.png')
+    figure, = figures
+    figure.draw_without_rendering()
+    below = [axes.xaxis.label.get_window_extent() for axes in figure.axes
+             if axes.get_xlabel()]
+    pictures = [axes.get_window_extent() for axes in figure.axes if axes.images]
+    assert len(below) == 4
+    for i, one in enumerate(below):
+        assert not any(one.overlaps(other) for other in below[:i])
+        assert not any(one.overlaps(picture) for picture in pictures)
+
+
+def test_a_layer_that_gives_no_map():
+    net = network(model_config('cls'), layer='backbone')
+    with pytest.raises(ConfigError, match="--layer: 'backbone' gives a tuple, not a feature map"):
+        net.category(*prepared(net, 'cls'))

@@ -47,3 +47,5 @@ def test_layers():
     assert salience.layers_of(model, []) == [f'backbone.layer{k}' for k in (1, 2, 3, 4)]
     with pytest.raises(ConfigError, match="no module 'backbone.layer9'; did you mean"):
         salience.measure(model, ['backbone.layer9'], [])
+    with pytest.raises(ConfigError, match=r"--layers: 'head.fc' gives \[2, \d+\], not a feature"):
+        salience.measure(model, ['head.fc'], [batch('cls')])
