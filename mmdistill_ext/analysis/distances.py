@@ -78,7 +78,9 @@ def draw(rows: Sequence[Distance], path: Path) -> None:
         rows (Sequence[Distance]): What was measured.
         path (Path): The png to write.
     """
-    figure = figures.new(max(4.5, 1.6 + 1.3 * len(rows)), 3.6)
+    labels = [f'{row.name}\n{row.channels[0]} → {row.channels[1]} channels' for row in rows]
+    wide = max(1.3, .2 + .085 * max(len(row.name) for row in rows))  # inches for one of them
+    figure = figures.new(max(5.8, 1.6 + wide * len(rows)), 3.6)
     axes = figure.add_subplot()
     place = np.arange(len(rows))
     both = any(row.before is not None for row in rows)
@@ -88,16 +90,17 @@ def draw(rows: Sequence[Distance], path: Path) -> None:
         bars = axes.bar(place + offset, [value or 0 for value in values], .38, color=colour,
                         label=f'{field} the connector')
         axes.bar_label(bars, ['–' if value is None else f'{value:.2f}' for value in values],
-                       padding=2, fontsize=9)
+                       padding=2, fontsize=9, zorder=3,
+                       bbox=dict(facecolor='white', edgecolor='none', pad=.5))
     axes.axhline(1, color=figures.GREY, linewidth=1, linestyle=':',
                  label='a feature of zeros')
-    axes.set_xticks(place, [f'{row.name}\n{row.channels[0]} → {row.channels[1]} channels'
-                            for row in rows], fontsize=9)
+    axes.set_xticks(place, labels, fontsize=9)
     axes.set_ylabel("L2 distance / teacher's norm")
     axes.margins(y=.12)
-    axes.legend(fontsize=9, loc='upper left', bbox_to_anchor=(0, 1.16), ncols=3, frameon=False,
-                columnspacing=1.2)
+    figure.legend(fontsize=9, loc='outside upper center', ncols=3, frameon=False,
+                  columnspacing=1.2)
     if any(row.before is None for row in rows):
         axes.set_xlabel('before the connector there is no distance where channels differ',
                         fontsize=9)
+    axes.set_xlim(-.75, len(rows) - .25)  # one bar alone would be as wide as the picture
     figures.save(figure, path)

@@ -68,6 +68,23 @@ def test_before_there_is_none_where_channels_differ(tmp_path):
     assert (tmp_path / 'distances.png').read_bytes()[1:4] == b'PNG'
 
 
+@pytest.mark.parametrize('names', [['loss_f'], ['loss_fpn 0', 'a_link_of_a_longer_name 1', 'x 2']])
+def test_the_picture_can_be_read(names, monkeypatch, tmp_path):
+    drawn = []
+    monkeypatch.setattr(distances.figures, 'save', lambda figure, path: drawn.append(figure))
+    distances.draw([distances.Distance(name, (256, 256), .8, .94, .2, .1) for name in names],
+                   tmp_path / 'a.png')
+    figure, = drawn
+    figure.draw_without_rendering()
+    axes, = figure.axes
+    legend = figure.legends[0].get_window_extent()
+    assert figure.bbox.containsx(legend.x0) and figure.bbox.containsx(legend.x1)
+    assert axes.get_window_extent().width > .7 * figure.bbox.width
+    labels = [label.get_window_extent() for label in axes.get_xticklabels()]
+    assert len(labels) == len(names)
+    assert not any(one.overlaps(other) for i, one in enumerate(labels) for other in labels[:i])
+
+
 def test_bridges_of_a_segmentor():
     algorithm = fcfd_of('FCFDSeg', segmentor(4), segmentor(8)).float().eval()
     rows = distances.measure(algorithm, [batch('seg')])
