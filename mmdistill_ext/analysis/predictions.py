@@ -125,7 +125,9 @@ def _enlarged(picture: np.ndarray, sample: BaseDataElement) -> Tuple[np.ndarray,
 def dataset_meta(metainfo: dict) -> dict:
     """Classes and palette; a palette of our own where the data set has none for its classes."""
     classes, palette = metainfo['classes'], metainfo.get('palette') or ()
-    colours = [*figures.COLOURS, *matplotlib.colormaps['tab20b'].colors]
+    more = matplotlib.colormaps['tab20b'].colors  # five hues, four shades of each, dark to light
+    colours = [*figures.COLOURS, *(more[hue + shade] for shade in (2, 3, 1, 0)
+                                   for hue in range(0, 20, 4))]
     own = [tuple(int(255 * x) for x in matplotlib.colors.to_rgb(colours[i % len(colours)]))
            for i in range(len(classes))]
     if classes[0] == 'background':

@@ -84,6 +84,14 @@ def test_a_classifier_is_refused():
         predictions.kind_of(build(model_config('cls')))
 
 
+def test_colours_of_ten_classes_are_told_apart():
+    """Those of the demo, on black too."""
+    palette = np.array(predictions.dataset_meta(dict(classes=tuple('0123456789')))['palette'])
+    colours = np.concatenate([palette, [[0, 0, 0]]])
+    apart = np.linalg.norm(colours[:, None] - colours, axis=-1)
+    assert apart[~np.eye(11, dtype=bool)].min() > 60
+
+
 def test_palette():
     assert META['palette'][0] == (0, 0, 0) and len(set(META['palette'])) == 3
     own = dict(classes=('a', ), palette=[(1, 2, 3)])
