@@ -29,8 +29,8 @@ def sections(folders: Sequence[Path], metric: Optional[str] = None) -> List[Sect
         metric (str, optional): Which metric. Defaults to the usual one of each run's task.
     """
     runs = run_folders.find(folders, metric)
-    found = [of_metric(name, [run for run in runs if run.metric == name])
-             for name in dict.fromkeys(run.metric for run in runs)]
+    found = [of_metric(metric, [run for run in runs if (run.metric, run.unit) == (metric, unit)])
+             for metric, unit in dict.fromkeys((run.metric, run.unit) for run in runs)]
     for title, pictures in pictures_below(folders):
         found.append(Section(title, pictures=pictures))
     return found

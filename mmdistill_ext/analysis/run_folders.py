@@ -61,10 +61,13 @@ def find(folders: Sequence[Path], metric: Optional[str] = None) -> List[Run]:
                 statistics.median(part[3] for part in parts))
             for name, parts in found.items() if parts]
     if not runs:
-        raise ConfigError(f'{", ".join(map(str, folders))}: no run has been validated yet')
+        where = ', '.join(map(str, folders))
+        known = list(dict.fromkeys(key for path in paths for key in _metrics(read_scalars(path))))
+        raise ConfigError(f'{where}: no metric {metric!r}; {nearest(metric, known)}'
+                          if metric and known else f'{where}: no run has been validated yet')
     missing = [name for name, parts in found.items() if not parts]
     if missing:  # not validated yet, or a detector that detects nothing: mmdet gives no number
-        print(f'left out, no metric in the log: {", ".join(missing)}')
+        print(f'left out, no {metric or "metric"} in the log: {", ".join(missing)}')
     return runs
 
 
@@ -98,13 +101,15 @@ def _names(paths: Dict[Path, Path]) -> Dict[Path, str]:
 def _read(path: Path, metric: Optional[str]) -> Iterable[Tuple[str, str, Points, float]]:
     scalars = read_scalars(path)
     training = [entry for entry in scalars if 'loss' in entry]
-    known = [key for entry in scalars if 'loss' not in entry for key, value in entry.items()
-             if key not in NOT_METRICS and isinstance(value, (int, float))]
-    if not known:
+    known = _metrics(scalars)
+    chosen = metric or next((name for name in (*USUAL, *known) if name in known), None)
+    if chosen not in known:
         return
-    usual = next((name for name in USUAL if name in known), known[0])
-    if metric and metric not in known:
-        raise ConfigError(f'{path}: no metric {metric!r}; {nearest(metric, known)}')
     unit = 'epoch' if any('epoch' in entry for entry in training) else 'iteration'
-    points = curve(path, metric or usual)
-    yield metric or usual, unit, points, seconds_per_step(path) if training else float('nan')
+    points = curve(path, chosen)
+    yield chosen, unit, points, seconds_per_step(path) if training else float('nan')
+
+
+def _metrics(scalars: List[dict]) -> List[str]:
+    return [key for entry in scalars if 'loss' not in entry for key, value in entry.items()
+            if key not in NOT_METRICS and isinstance(value, (int, float))]

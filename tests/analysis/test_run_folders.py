@@ -1,10 +1,12 @@
 """Which runs are found, and what is read of them."""
+import importlib.util
 import json
 
 import pytest
 
 from mmdistill_ext.analysis import curves, report, run_folders
 from mmdistill_ext.errors import ConfigError
+from tests.tools.toy import REPO
 
 
 def write(work_dir, metric='accuracy/top1', values=(10., 20.), epoch=True, more=()):
@@ -45,6 +47,27 @@ def test_the_usual_metric_of_several(tmp_path):
     assert (run.metric, run.unit) == ('mIoU', 'iteration')
     run, = run_folders.find([tmp_path], 'aAcc')
     assert run.last == [1.]
+
+
+def test_a_metric_of_some_of_the_runs(tmp_path, capsys):
+    write(tmp_path / 'seg', 'mIoU')
+    write(tmp_path / 'cls')
+    run, = run_folders.find([tmp_path], 'mIoU')
+    assert run.name == 'seg'
+    assert capsys.readouterr().out == 'left out, no mIoU in the log: cls\n'
+
+
+def test_epochs_and_iterations_share_no_axis(tmp_path):
+    write(tmp_path / 'a')
+    write(tmp_path / 'b', epoch=False)
+    sections = report.sections([tmp_path])
+    assert [section.table.columns[3] for section in sections] == ['epochs', 'iterations']
+    assert [list(section.curves.lines) for section in sections] == [['a'], ['b']]
+    spec = importlib.util.spec_from_file_location('tool', REPO / 'tools/analysis/curves.py')
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    with pytest.raises(ConfigError, match='some of the runs count epochs and some iterations'):
+        tool.main([str(tmp_path)])
 
 
 def test_runs_of_the_same_name_stay_apart(tmp_path):

@@ -27,6 +27,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     if len(metrics) > 1:
         raise ConfigError(f'the runs have different metrics ({", ".join(sorted(metrics))}): '
                           'name one with --metric, or draw them apart')
+    if len({run.unit for run in runs}) > 1:
+        raise ConfigError('some of the runs count epochs and some iterations: draw them apart')
     loading.finish(
         (args.out or args.work_dirs[0] / 'analysis') / 'curves', curves.table(runs),
         lambda path: curves.draw({run.name: run.points for run in runs}, runs[0].metric,
