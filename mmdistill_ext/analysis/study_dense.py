@@ -47,7 +47,7 @@ def det_fcfd(weight: float) -> Dict[str, Any]:
         type='FCFDDense', loss_app=dict(type='FeatureMSELoss', loss_weight=weight)))
 
 
-ALPHA = thirds(1e-3)
+ALPHA, FACTOR = thirds(1e-3), thirds(.03)
 SEG_STUDENT = Row('student alone, PSPNet, width 8', decay, thirds(1e-2))
 DET_STUDENT = Row('student alone, RetinaNet, width 8', decay, thirds(1e-2))
 SEG = Task(
@@ -63,7 +63,7 @@ SEG = Task(
         fcfd=Row('FCFD', seg_fcfd, thirds(1.), 'teacher'),
         cwd=Row('CWD (MMRazor)', cwd, thirds(1.), 'teacher', '+3.7'),
         mgd=Row('MGD (MMRazor)', mgd(PIXELS), ALPHA, 'teacher', '+3.8'),
-        tffd=Row('Tf-FD', teacher_free(STAGES), thirds(.03)),
+        tffd=Row('Tf-FD', teacher_free(STAGES), FACTOR),
         student_2x=longer('student', SEG_STUDENT, 'twice as long', 'student', **TWICE)))
 DET = Task(
     'Detection', 'coco/bbox_mAP', 'mAP', 100, SCENES, 'scenes',
@@ -77,4 +77,6 @@ DET = Task(
                    '+2.8'),
         fcfd=Row('FCFD', det_fcfd, thirds(1.), 'teacher'),
         pkd=Row('PKD (MMRazor)', pkd, thirds(3.), 'teacher', '+3.4'),
+        mgd=Row('MGD (MMRazor)', mgd('neck'), ALPHA, 'teacher', '+3.2'),
+        tffd=Row('Tf-FD', teacher_free(STAGES), FACTOR, None, '+0.99'),
         student_2x=longer('student', DET_STUDENT, 'twice as long', 'student', **TWICE)))

@@ -6,33 +6,50 @@ from typing import Dict, List, Optional
 
 import torch
 
+from . import study_picture
 from .bench_table import write_between
 from .study_cells import FEWEST, Cells, teacher_cell
 from .study_rows import Task
 from .study_stats import Gain, mean_and_deviation, paired_gain
 
 NOT_YET = 'Not run yet'
+PICTURE = 'images/results.png'
 
 
 def write_page(cells: Cells, page: Path) -> None:
-    """Put the tables of all tasks between the markers of a page."""
+    """Put a picture and the tables of all tasks between the markers of a page."""
     lines = [f'torch {torch.__version__}, {platform.machine()}, {os.cpu_count()} cores, one thread '
              'a run.', '']
-    for task in cells.tasks:
-        lines += task_lines(cells, task)
+    drawn = {}
+    for name, task in cells.tasks.items():
+        figures = {row: figures_of(cells, name, row) for row in task.rows}
+        gains = gains_of(task, figures)
+        lines += task_lines(cells, name, figures, gains)
+        if gains:
+            drawn[f'{task.title}: points of {task.metric_name} added to the student alone'] = {
+                task.rows[row].title: gain for row, gain in gains.items()}
+    if drawn:
+        study_picture.draw(drawn, page.parent / PICTURE)
+        lines[2:2] = [f'![what each row adds to the student alone, with its 95% interval]({PICTURE})',
+                      '']
     write_between(page, 'study', '\n'.join(lines))
 
 
-def task_lines(cells: Cells, name: str) -> List[str]:
-    """One task: its table, which rows are sure to help, how the networks learn."""
-    task = cells.tasks[name]
-    figures = {row: figures_of(cells, name, row) for row in task.rows}
+def gains_of(task: Task, figures: Dict[str, Dict[int, float]]) -> Dict[str, Gain]:
+    """What each row adds, where it and the student alone have figures."""
     gains = {}
     for row, values in figures.items():
         alone = figures[task.rows[row].alone]
         if values and alone and row != task.rows[row].alone:
             both = sorted(values.keys() & alone.keys())
             gains[row] = paired_gain([values[s] for s in both], [alone[s] for s in both])
+    return gains
+
+
+def task_lines(cells: Cells, name: str, figures: Dict[str, Dict[int, float]],
+               gains: Dict[str, Gain]) -> List[str]:
+    """One task: its table, which rows are sure to help, how the networks learn."""
+    task = cells.tasks[name]
     config = cells.config(teacher_cell(name, 'student'))
     lines = [f'## {task.title}', '',
              f'{task.scenes.train} scenes to train on, {task.scenes.tune} to choose on, '

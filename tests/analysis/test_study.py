@@ -10,11 +10,13 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import set_random_seed
 from mmrazor.registry import MODELS
 
+from mmdistill_ext.analysis.figures import BLUE, GREY, ORANGE
 from mmdistill_ext.analysis.study_cells import Cell, Cells, teacher_cell
+from mmdistill_ext.analysis.study_picture import colour
 from mmdistill_ext.analysis.study_report import write_page
 from mmdistill_ext.analysis.study_rows import thirds
 from mmdistill_ext.analysis.study_run import run, wanted
-from mmdistill_ext.analysis.study_stats import mean_and_deviation, paired_gain
+from mmdistill_ext.analysis.study_stats import Gain, mean_and_deviation, paired_gain
 from mmdistill_ext.analysis.study_tasks import TASKS
 from mmdistill_ext.datasets import SceneSettings, make_data
 
@@ -35,6 +37,12 @@ def test_gain_and_interval():
     assert mean_and_deviation([1., 2., 4.]) == pytest.approx((7 / 3, math.sqrt(7 / 3)), abs=1e-12)
     with pytest.raises(ValueError):
         paired_gain(ours, alone[:4])
+
+
+def test_the_colour_says_on_which_side_of_zero_the_interval_is():
+    gains = dict(better=Gain(2., .5, 3.5), worse=Gain(-2., -3.5, -.5), either=Gain(1., -.5, 2.5))
+    assert {name: colour(gain) for name, gain in gains.items()} == dict(
+        better=BLUE, worse=ORANGE, either=GREY)
 
 
 def test_every_row_has_the_same_budget():
@@ -142,6 +150,8 @@ def the_page_says_what_came_out(cells, folder):
     assert f'| {sum(ours) / 5:.2f} ±' in line
     assert f'{sum(ours) / 5 - sum(alone) / 5:+.2f} (' in line
     assert '- Not run yet: KD (MMRazor).' in lines
+    picture = re.search(r'^!\[.+]\((.+)\)$', page.read_text(), re.M)
+    assert (folder / picture[1]).is_file()
 
 
 def another_choice_or_teacher_makes_seeds_stale(cells, folder):
