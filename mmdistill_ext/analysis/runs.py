@@ -52,8 +52,9 @@ def seconds_per_step(work_dir: Path) -> float:
 
 def last_checkpoint(work_dir: Path) -> Optional[Path]:
     """The checkpoint that ``--resume`` would take."""
-    found = find_latest_checkpoint(str(work_dir))
-    return Path(found) if found else None
+    if not Path(work_dir, 'last_checkpoint').is_file():
+        return None  # as mmengine finds too, with a line in the log each time
+    return Path(find_latest_checkpoint(str(work_dir)))
 
 
 def student_config(config: Config) -> ConfigDict:

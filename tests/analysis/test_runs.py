@@ -4,6 +4,7 @@ import json
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmrazor.registry import MODELS
 
 from mmdistill_ext.analysis import runs
@@ -56,3 +57,11 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     other = Config(dict(model=model_config('cls', width=4)))
     with pytest.raises(ConfigError, match='does not fit the student'):
         runs.load_student(other, str(tmp_path / 'a.pth'))
+
+
+def test_a_folder_without_a_checkpoint_is_no_news(tmp_path):
+    """The study asks for hundreds of them, and mmengine logs each that it does not find."""
+    log = tmp_path / 'log.txt'
+    MMLogger.get_instance('no news', log_file=str(log))
+    assert runs.last_checkpoint(tmp_path) is None
+    assert log.read_text() == ''
