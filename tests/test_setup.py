@@ -343,10 +343,12 @@ def test_wheel(tmp_path):
 
 
 def test_what_the_pth_costs():
-    """Less than 10 ms of every start of Python in this environment."""
+    """It runs at every start of Python in this environment: less than a bare start itself."""
     line = (REPO / 'mmdistill_ext.pth').read_text()
-    code = ('import time, sys; start = time.process_time(); exec(sys.argv[1]); '
-            'print(time.process_time() - start)')
-    times = [float(subprocess.run([sys.executable, '-S', '-c', code, line], cwd=REPO, text=True,
-                                  capture_output=True, check=True).stdout) for _ in range(5)]
-    assert min(times) < .01
+    code = ('import time, sys; bare = time.process_time(); exec(sys.argv[1]); '
+            'print(bare, time.process_time() - bare)')
+    times = [[float(seconds) for seconds in subprocess.run(
+        [sys.executable, '-S', '-c', code, line], cwd=REPO, text=True, capture_output=True,
+        check=True).stdout.split()] for _ in range(5)]
+    bare, ours = map(min, zip(*times))
+    assert ours < .75 * bare  # 0.4, and 1.1 where it imported importlib.util
