@@ -1,6 +1,7 @@
 """A picture of the study: what each row adds to the student alone."""
 from pathlib import Path
-from typing import Dict
+from statistics import median
+from typing import Dict, Iterable, Tuple
 
 from . import figures
 from .study_stats import Gain
@@ -20,12 +21,27 @@ def draw(gains: Dict[str, Dict[str, Gain]], path: Path) -> None:
         for place, (row, gain) in enumerate(sorted(rows.items(), key=lambda item: item[1].mean)):
             axes.plot([gain.low, gain.high], [place, place], color=colour(gain), linewidth=2)
             axes.plot(gain.mean, place, 'o', color=colour(gain), markersize=5)
+            if gain.mean < limits(rows.values())[0]:
+                axes.annotate(f' {gain.mean:+.1f} ({gain.low:+.1f} to {gain.high:+.1f})', (0, place),
+                              xycoords=('axes fraction', 'data'), va='bottom', fontsize=8)
         axes.set_yticks(range(len(rows)), sorted(rows, key=lambda row: rows[row].mean))
         axes.set_ylim(-.7, len(rows) - .3)
+        axes.set_xlim(limits(rows.values()))
         axes.axvline(0, color='black', linewidth=.8)
         axes.grid(axis='x', alpha=.3)
-        axes.set_title(title, loc='left', fontsize=10)
+        # From the panel's right edge: long titles have all the width that the names take.
+        axes.set_title(title, loc='right', fontsize=10)
     figures.save(figure, path)
+
+
+def limits(gains: Iterable[Gain]) -> Tuple[float, float]:
+    """An axis for all rows but those that failed, whose intervals would flatten every other."""
+    gains = list(gains)
+    usual = 10 * median(gain.high - gain.low for gain in gains)
+    shown = [gain for gain in gains if gain.high - gain.low <= usual]
+    low, high = min(gain.low for gain in shown), max(gain.high for gain in shown)
+    margin = .05 * max(high, 0.) - .05 * min(low, 0.)
+    return min(low, 0.) - margin, max(high, 0.) + margin
 
 
 def colour(gain: Gain) -> str:

@@ -12,7 +12,7 @@ from mmrazor.registry import MODELS
 
 from mmdistill_ext.analysis.figures import BLUE, GREY, ORANGE
 from mmdistill_ext.analysis.study_cells import Cell, Cells, teacher_cell
-from mmdistill_ext.analysis.study_picture import colour
+from mmdistill_ext.analysis.study_picture import colour, limits
 from mmdistill_ext.analysis.study_report import write_page
 from mmdistill_ext.analysis.study_rows import thirds
 from mmdistill_ext.analysis.study_run import run, wanted
@@ -43,6 +43,12 @@ def test_the_colour_says_on_which_side_of_zero_the_interval_is():
     gains = dict(better=Gain(2., .5, 3.5), worse=Gain(-2., -3.5, -.5), either=Gain(1., -.5, 2.5))
     assert {name: colour(gain) for name, gain in gains.items()} == dict(
         better=BLUE, worse=ORANGE, either=GREY)
+
+
+def test_a_row_that_failed_does_not_flatten_the_others():
+    gains = [Gain(1., 0., 2.), Gain(3., 2., 4.), Gain(-1., -2., 0.)]
+    assert limits([*gains, Gain(-33., -80., 13.)]) == limits(gains) == pytest.approx((-2.3, 4.3))
+    assert limits([Gain(2., 1., 3.)]) == pytest.approx((-.15, 3.15))
 
 
 def test_every_row_has_the_same_budget():
