@@ -18,15 +18,17 @@ def draw(gains: Dict[str, Dict[str, Gain]], path: Path) -> None:
     figure = figures.new(8, .3 * sum(heights) + .6)
     panels = figure.subplots(len(gains), height_ratios=heights, squeeze=False)[:, 0]
     for axes, (title, rows) in zip(panels, gains.items()):
-        for place, (row, gain) in enumerate(sorted(rows.items(), key=lambda item: item[1].mean)):
+        names = sorted(rows, key=lambda row: rows[row].mean)
+        left, right = limits(rows.values())
+        for place, gain in enumerate(rows[name] for name in names):
             axes.plot([gain.low, gain.high], [place, place], color=colour(gain), linewidth=2)
             axes.plot(gain.mean, place, 'o', color=colour(gain), markersize=5)
-            if gain.mean < limits(rows.values())[0]:
-                axes.annotate(f' {gain.mean:+.1f} ({gain.low:+.1f} to {gain.high:+.1f})', (0, place),
-                              xycoords=('axes fraction', 'data'), va='bottom', fontsize=8)
-        axes.set_yticks(range(len(rows)), sorted(rows, key=lambda row: rows[row].mean))
+            if gain.mean < left:  # it failed
+                axes.text(left, place, f' {gain.mean:+.1f} ({gain.low:+.1f} to {gain.high:+.1f})',
+                          va='bottom', fontsize=8)
+        axes.set_yticks(range(len(rows)), names)
         axes.set_ylim(-.7, len(rows) - .3)
-        axes.set_xlim(limits(rows.values()))
+        axes.set_xlim(left, right)
         axes.axvline(0, color='black', linewidth=.8)
         axes.grid(axis='x', alpha=.3)
         # From the panel's right edge: long titles have all the width that the names take.

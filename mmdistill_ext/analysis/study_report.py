@@ -30,8 +30,7 @@ def write_page(cells: Cells, page: Path) -> None:
                 task.rows[row].title: gain for row, gain in gains.items()}
     if drawn:
         study_picture.draw(drawn, page.parent / PICTURE)
-        lines[2:2] = [f'![what each row adds to the student alone, with its 95% interval]({PICTURE})',
-                      '']
+        lines[2:2] = [f'![what each row adds to the student alone, 95% intervals]({PICTURE})', '']
     write_between(page, 'study', '\n'.join(lines))
 
 

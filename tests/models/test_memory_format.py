@@ -100,6 +100,6 @@ print(len(seen), all(seen))
 @pytest.mark.parametrize('fields', ['{}', 'dict(student_channels_last=True)'])
 def test_narrow_convolutions_do_not_write_past_their_memory(fields):
     """oneDNN#6035; in a process of its own, which it ended by a signal."""
-    ran = subprocess.run([sys.executable, '-c', NARROW.replace('{fields}', fields)], 
+    ran = subprocess.run([sys.executable, '-c', NARROW.replace('{fields}', fields)],
                          cwd=Path(__file__).parents[2], capture_output=True, text=True)
     assert (ran.returncode, ran.stdout.split()[-1:]) == (0, ['True']), ran.stderr[-2000:]
