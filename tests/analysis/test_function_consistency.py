@@ -1,6 +1,7 @@
 """Accuracy and KL of mixed paths, against the paths written out; the command itself."""
 import copy
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -158,3 +159,11 @@ def test_the_command(tmp_path):
     assert mlp.returncode == 0, mlp.stderr
     assert 'made on 3 training batches: s2t_1, t2s_1' in mlp.stdout
     assert (tmp_path / 'here/function_consistency.png').is_file()
+
+
+def test_a_detector_is_named_in_one_line(tmp_path):
+    ran = tool('analysis/function_consistency.py',
+               Path(__file__).parents[2] / 'configs/demo/det_fcfd.py', 'none.pth',
+               cwd=tmp_path)
+    assert ran.returncode == 2 and ran.stderr.count('\n') == 1
+    assert 'compares what classifiers answer; this config is for mmdet' in ran.stderr
