@@ -105,9 +105,13 @@ class Cells:
         return folder / (found.name if found else 'missing.pth')
 
     def has_weights(self, task: str, teacher: str) -> bool:
-        """Whether a teacher is trained, and here."""
-        return bool(self.result(teacher_cell(task, teacher))) and \
-            self.checkpoint(task, teacher).is_file()
+        """Whether a teacher is trained to its end, and here.
+
+        Its figure may be one from elsewhere, while here it is being trained for its weights.
+        """
+        cell, weights = teacher_cell(task, teacher), self.checkpoint(task, teacher)
+        last = f'epoch_{self.config(cell).train_cfg.max_epochs}.pth'
+        return bool(self.result(cell)) and weights.name == last and weights.is_file()
 
     def _made_of(self, cell: Cell) -> str:
         """Changes with the config, the data and the teacher, and with nothing else."""

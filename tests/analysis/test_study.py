@@ -141,6 +141,12 @@ def the_record_is_enough(cells, folder, tasks, quick):
             assert cells.result(cell) and cells.result(cell) == elsewhere.result(cell)
     assert not list(wanted(elsewhere, ['cls'], ['student', 'mlp']))
     assert set(wanted(elsewhere, ['cls'], ['kd'])) == {teacher_cell('cls', 'teacher')}
+    # No row learns from a teacher that is still being trained.
+    half = elsewhere.root / teacher_cell('cls', 'teacher').folder / 'epoch_0.pth'
+    half.parent.mkdir(parents=True)
+    half.touch()
+    (half.parent / 'last_checkpoint').write_text(str(half))
+    assert set(wanted(elsewhere, ['cls'], ['kd'])) == {teacher_cell('cls', 'teacher')}
     assert list(wanted(cells, ['cls'], ['kd'])) == cells.tuning('cls', 'kd')
 
 
