@@ -42,7 +42,7 @@ def limits(gains: Iterable[Gain]) -> Tuple[float, float]:
     usual = 10 * median(gain.high - gain.low for gain in gains)
     shown = [gain for gain in gains if gain.high - gain.low <= usual]
     low, high = min(gain.low for gain in shown), max(gain.high for gain in shown)
-    margin = .05 * max(high, 0.) - .05 * min(low, 0.)
+    margin = .05 * max(high, 0.) - .05 * min(low, 0.) or 1.  # nothing but zeros: still an axis
     return min(low, 0.) - margin, max(high, 0.) + margin
 
 

@@ -49,6 +49,7 @@ def test_a_row_that_failed_does_not_flatten_the_others():
     gains = [Gain(1., 0., 2.), Gain(3., 2., 4.), Gain(-1., -2., 0.)]
     assert limits([*gains, Gain(-33., -80., 13.)]) == limits(gains) == pytest.approx((-2.3, 4.3))
     assert limits([Gain(2., 1., 3.)]) == pytest.approx((-.15, 3.15))
+    assert limits([Gain(0., 0., 0.)]) == (-1., 1.)
 
 
 def test_every_row_has_the_same_budget():
@@ -144,7 +145,7 @@ def the_record_is_enough(cells, folder, tasks, quick):
     # No row learns from a teacher that is still being trained.
     half = elsewhere.root / teacher_cell('cls', 'teacher').folder / 'epoch_0.pth'
     half.parent.mkdir(parents=True)
-    half.touch()
+    torch.save({}, half)
     (half.parent / 'last_checkpoint').write_text(str(half))
     assert set(wanted(elsewhere, ['cls'], ['kd'])) == {teacher_cell('cls', 'teacher')}
     assert list(wanted(cells, ['cls'], ['kd'])) == cells.tuning('cls', 'kd')
