@@ -60,7 +60,8 @@ def task_lines(cells: Cells, name: str, figures: Dict[str, Dict[int, float]],
     lines += [_teacher_line(cells, name, row) for row in task.teachers]
     lines += [_line(cells, name, row, values, gains.get(row))
               for row, values in figures.items() if values]
-    lines += ['', *_verdict(task, figures, gains), '', *_curves(cells, name), '']
+    lines += ['', *_verdict(task, figures, gains), *_ends(cells, name, figures), '',
+              *_curves(cells, name), '']
     return lines
 
 
@@ -114,6 +115,14 @@ def _verdict(task: Task, figures: Dict[str, Dict[int, float]],
             rows[row].title for row, gain in gains.items() if gain.low <= 0 <= gain.high],
         NOT_YET: [rows[row].title for row, values in figures.items() if not values]}
     return [f'- {text}: {"; ".join(names)}.' for text, names in groups.items() if names]
+
+
+def _ends(cells: Cells, task: str, figures: Dict[str, Dict[int, float]]) -> List[str]:
+    """Rows that wider values might have served better."""
+    names = [row.title for name, row in cells.tasks[task].rows.items() if figures[name]
+             and row.values and cells.chosen(task, name) in (min(row.values), max(row.values))]
+    text = 'Chosen at the end of the values tried, others might be better still'
+    return [f'- {text}: {"; ".join(names)}.'] if names else []
 
 
 def _curves(cells: Cells, task: str) -> List[str]:
