@@ -82,6 +82,8 @@ def line_for(error: BaseException) -> Optional[str]:
         line = f'a part of the config has no type: {dict(cfg)}'
     elif isinstance(error, TypeError):
         line = _wrong_argument(message, frames)
+    elif isinstance(error, ValueError) and message.startswith('end should be larger than begin'):
+        line = f'param_scheduler: {message}; what has no end of its own ends with the training'
     elif isinstance(error, (FileNotFoundError, NotADirectoryError, PermissionError)) and not ours:
         said = [text for text in message.splitlines() if text.strip()]  # by a worker: many lines
         line = f'{error.strerror}: {error.filename}' if error.filename else said[-1]

@@ -20,7 +20,7 @@ def parameters():
         yield pytest.param(name, id=name[:-3], marks=() if quick else pytest.mark.train)
 
 
-@pytest.mark.parametrize('name', parameters())
+@pytest.mark.parametrize('name', list(parameters()))
 def test_one_step_and_one_prediction(name):
     torch.manual_seed(0)
     config = load(name)

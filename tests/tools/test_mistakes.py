@@ -214,6 +214,9 @@ CASES = {
     'schedule after the end': (
         scheduled(end=40), 'LossWeightHook of NAME, phase COUNT ends at COUNT, but training at',
         ['ends at 40', 'training at 2']),
+    'learning rate after the end': (
+        "param_scheduler = [dict(type='CosineAnnealingLR', by_epoch=True, begin=2, T_max=2)]",
+        'param_scheduler: end should be larger than begin', ['begin=2, end=2']),
     'schedule overlaps': (
         scheduled(begin=0),
         'LossWeightHook of NAME, phase COUNT begins at COUNT, before the one before it ends',
