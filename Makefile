@@ -7,7 +7,7 @@ VENV := $(if $(filter torch21,$(STACK)),.venv-torch21,.venv)
 RUN := $(VENV)/bin/python
 PYTEST := $(RUN) -m pytest -n auto --dist worksteal
 
-.PHONY: env demo demo-det demo-seg study test test-slurm soak nightly test-browser quick bench lint clean distclean
+.PHONY: env demo demo-det demo-seg study test test-slurm test-gpu soak nightly test-browser quick bench lint clean distclean
 
 env:
 	@command -v $(PYTHON) >/dev/null || { echo "[set-up] STOPPED: there is no $(PYTHON): \
@@ -29,7 +29,7 @@ study: env
 	$(RUN) tools/report.py work_dirs/study
 
 test: env
-	$(PYTEST) -m "not slurm and not nightly and not browser"
+	$(PYTEST) -m "not slurm and not nightly and not browser and not gpu"
 
 # The report in a real browser.
 test-browser: env
@@ -39,7 +39,11 @@ test-browser: env
 	$(RUN) -m pytest -m browser
 
 quick: env
-	$(PYTEST) -m "not train and not slurm and not nightly and not browser"
+	$(PYTEST) -m "not train and not slurm and not nightly and not browser and not gpu"
+
+# The recipes, a step's waiting and the tools on a GPU.
+test-gpu: env
+	$(PYTEST) -m gpu
 
 # Ten times as many examples of hostile input, and what else takes minutes.
 nightly: env

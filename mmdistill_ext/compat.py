@@ -1,4 +1,4 @@
-"""The gaps between the versions of MMRazor 1.0.0, mmengine and PyTorch; see also safe_load.py.
+"""The gaps between MMRazor 1.0.0, mmdet 3.3.0, mmengine and PyTorch; see also safe_load.py.
 
 Nothing here imports torch or MMRazor at its top, so that ``mmdistill_ext.pth`` can run
 :func:`let_mmrazor_import` when Python starts: MMRazor's own ``train.py`` imports all of MMRazor
@@ -80,11 +80,25 @@ def let_mmrazor_turn_inplace_off() -> None:
     BaseAlgorithm.set_module_inplace_false = turn_off
 
 
+def let_reppoints_train_on_a_gpu() -> None:
+    """mmdet's PointAssigner makes an index on the CPU for points on the GPU (mmdetection#10436)."""
+    import torch
+    from mmdet.models.task_modules.assigners import PointAssigner
+    assign = PointAssigner.assign
+
+    def assign_there(self, pred_instances, *args, **kwargs):
+        with torch.device(pred_instances.priors.device):
+            return assign(self, pred_instances, *args, **kwargs)
+
+    PointAssigner.assign = assign_there
+
+
 def enable() -> None:
     """Bridge every known gap. Called by ``import mmdistill_ext``."""
     from . import safe_load, safe_save
     let_mmrazor_import()
     let_mmrazor_turn_inplace_off()
+    let_reppoints_train_on_a_gpu()
     safe_load.enable()
     safe_save.enable()
     forbid_installing()

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')  # a worker each core serves small networks better
+os.environ['CUDA_VISIBLE_DEVICES'] = ''  # and rows of one table are of one kind of machine
 
 import mmdistill_ext  # noqa: E402, F401
 from mmdistill_ext.analysis.study_cells import Cells  # noqa: E402

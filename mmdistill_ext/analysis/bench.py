@@ -10,10 +10,19 @@ from ..errors import ConfigError, nearest
 from .batches import random_batch
 from .bench_others import OTHERS
 from .bench_rows import TASKS, Row, mlp_rows
-from .measure import flops_of, interleaved_times, matmul_speed, saved_bytes, shares
+from .measure import (
+    flops_of,
+    interleaved_times,
+    matmul_speed,
+    peak_bytes,
+    profiled,
+    saved_bytes,
+    shares,
+)
 from .startup import start_up_rows
 
 START_UP = 'start-up'
+WARM_UP = dict(cpu=1, cuda=3)  # rounds; a GPU chooses its kernels and fills its memory pool
 GROUPS = (*TASKS, *OTHERS, START_UP)
 
 
@@ -22,8 +31,9 @@ def machine(device: str, amp: bool) -> dict:
     name = torch.cuda.get_device_name() if device == 'cuda' else _processor()
     speeds = {str(dtype).split('.')[1]: matmul_speed(dtype, device)
               for dtype in (torch.float32, torch.bfloat16)}
+    full = 'float32' if device == 'cpu' else 'float32 (convolutions in TF32, as PyTorch has it)'
     return dict(device=name, threads=torch.get_num_threads(), torch=torch.__version__,
-                precision='bf16 mixed' if amp else 'float32', **speeds)
+                precision='bf16 mixed' if amp else full, **speeds)
 
 
 def _processor() -> str:
@@ -47,11 +57,12 @@ def run_group(group: str, row: str, rounds: int, device: str, amp: bool, out: Pa
     if group == START_UP:
         starts = _chosen(start_up_rows(out / 'start_up'), group, row)
         return _start_up(starts)
+    torch.backends.cudnn.benchmark = group == 'seg'  # as the recipes have it
     if group in TASKS:
-        builders = mlp_rows(group, random_batch(group, TASKS[group].shape, device))
+        builders = mlp_rows(group, random_batch(group, TASKS[group].shapes[device], device))
     else:
-        shape, others = OTHERS[group]
-        builders = others(random_batch('cls', shape, device))
+        shapes, others = OTHERS[group]
+        builders = others(random_batch('cls', shapes[device], device))
     rows = {name: builder() for name, builder in _chosen(builders, group, row).items()}
     for built in rows.values():
         built.amp = amp
@@ -70,6 +81,7 @@ def _measure(rows: Dict[str, Row], rounds: int, device: str) -> dict:
     most = max(len(row.cases) for row in rows.values())
     times = interleaved_times(
         {name: row.step for name, row in rows.items()}, -(-rounds // most) * most,
+        warm_up=WARM_UP[device],
         before=lambda name, i: rows[name].cases[i % len(rows[name].cases)]())
     for name, row in rows.items():
         flops, saved = [], []
@@ -77,15 +89,14 @@ def _measure(rows: Dict[str, Row], rounds: int, device: str) -> dict:
             case()
             flops.append(flops_of(row.step))
             saved.append(saved_bytes(row.forward, row.model, row.given))
+        operators, kernels = profiled(row.step)
         results[name].update(
-            _times(times[name], len(row.cases)),
-            shares=shares(row.step), gflop=statistics.mean(flops) / 1e9, saved_mb=max(saved) / 1e6,
+            _times(times[name], len(row.cases)), shares=shares(operators),
+            gflop=statistics.mean(flops) / 1e9, saved_mb=max(saved) / 1e6,
             checkpoint_mb=sum(t.numel() * t.element_size()
                               for t in row.model.state_dict().values()) / 1e6)
         if device == 'cuda':
-            torch.cuda.reset_peak_memory_stats()
-            row.step()
-            results[name]['peak_mb'] = torch.cuda.max_memory_allocated() / 1e6
+            results[name].update(kernel_seconds=kernels, peak_mb=peak_bytes(row.step) / 1e6)
     return results
 
 

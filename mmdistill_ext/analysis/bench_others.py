@@ -52,4 +52,6 @@ def fcfd_rows(batch: dict) -> Dict[str, Callable[[], Row]]:
             'FCFD, 4 paths, student channels_last': partial(fcfd, 4, student_channels_last=True)}
 
 
-OTHERS = dict(tffd=((8, 3, 224, 224), tffd_rows), fcfd=((64, 3, 32, 32), fcfd_rows))
+OTHERS = dict(
+    tffd=(dict(cpu=(8, 3, 224, 224), cuda=(32, 3, 224, 224)), tffd_rows),
+    fcfd=(dict.fromkeys(('cpu', 'cuda'), (64, 3, 32, 32)), fcfd_rows))

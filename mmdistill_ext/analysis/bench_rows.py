@@ -19,14 +19,15 @@ class Task(NamedTuple):
         teacher (dict): Config of the teacher.
         place (str): The module read on both sides.
         alpha (float): The recipe's loss weight.
-        shape (tuple[int]): Of the batch, [N, C, H, W].
+        shapes (dict[str, tuple[int]]): Of the batch, [N, C, H, W]: one that two cores manage, and
+            the recipe's own for a GPU.
         stock (str): MMRazor's algorithm for the task.
     """
     student: dict
     teacher: dict
     place: str
     alpha: float
-    shape: tuple
+    shapes: Dict[str, tuple]
     stock: str
 
 
@@ -37,13 +38,15 @@ def _zoo(path: str) -> dict:
 TASKS = dict(
     cls=Task(_zoo('mmpretrain::resnet/resnet18_8xb32_in1k.py'),
              _zoo('mmpretrain::resnet/resnet34_8xb32_in1k.py'),
-             'backbone.layer4', 7e-5, (16, 3, 160, 160), 'SingleTeacherDistill'),
+             'backbone.layer4', 7e-5, dict(cpu=(16, 3, 160, 160), cuda=(32, 3, 224, 224)),
+             'SingleTeacherDistill'),
     seg=Task(_zoo('mmseg::pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py'),
              _zoo('mmseg::pspnet/pspnet_r101-d8_4xb2-40k_cityscapes-512x1024.py'),
-             'backbone.layer4', 2e-5, (2, 3, 256, 256), 'SingleTeacherDistill'),
+             'backbone.layer4', 2e-5, dict(cpu=(2, 3, 256, 256), cuda=(2, 3, 512, 512)),
+             'SingleTeacherDistill'),
     det=Task(_zoo('mmdet::retinanet/retinanet_r50_fpn_2x_coco.py'),
              _zoo('mmdet::retinanet/retinanet_x101-64x4d_fpn_1x_coco.py'),
-             'neck', 2e-5, (2, 3, 320, 320), 'FpnTeacherDistill'))
+             'neck', 2e-5, dict(cpu=(2, 3, 320, 320), cuda=(2, 3, 800, 1344)), 'FpnTeacherDistill'))
 
 # Of student and teacher where the recipes read, and on how many levels.
 CHANNELS = dict(cls=(512, 512), seg=(512, 2048), det=(256, 256))

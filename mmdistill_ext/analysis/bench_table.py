@@ -44,26 +44,30 @@ def _profiles(results: dict, machine: dict) -> list:
 def _group(rows: dict) -> list:
     lines = ['| row | s/step (min, max) | of the floor | of the student | of the stock run | GFLOP '
              '| GFLOP/s | saved for backward, MB | weights in a checkpoint, MB |'
-             + (' peak, MB |' if _peak(rows) else ''),
-             '|---|---|---|---|---|---|---|---|---|' + ('---|' if _peak(rows) else '')]
+             + (" the GPU's work, s | peak of a step, MB |" if _on_gpu(rows) else ''),
+             '|---|---|---|---|---|---|---|---|---|' + ('---|---|' if _on_gpu(rows) else '')]
     for name, row in rows.items():
         def over(seconds):
             return f'{row["seconds"] / seconds:.2f}' if seconds else ''  # noqa: B023
         lines.append(
-            f'| {name} | {row["seconds"]:.3f} ({row["fastest"]:.3f}, {row["slowest"]:.3f}) '
+            f'| {name} | {_s(row["seconds"])} ({_s(row["fastest"])}, {_s(row["slowest"])}) '
             f'| {over(floor_of(rows))} | {over(_seconds(rows, "student"))} '
             f'| {over(_seconds(rows, STOCK))} '
             f'| {row["gflop"]:.1f} | {row["gflop"] / row["seconds"]:.0f} | {row["saved_mb"]:.1f} '
             f'| {row["checkpoint_mb"]:.1f} |'
-            + (f' {row["peak_mb"]:.0f} |' if _peak(rows) else ''))
+            + (f' {_s(row["kernel_seconds"])} | {row["peak_mb"]:.0f} |' if _on_gpu(rows) else ''))
     return lines
+
+
+def _s(seconds: float) -> str:
+    return f'{seconds:.3f}' if seconds >= .1 else f'{seconds:.4f}'
 
 
 def _seconds(rows: dict, name: str) -> float:
     return rows[name]['seconds'] if name in rows else 0.
 
 
-def _peak(rows: dict) -> bool:
+def _on_gpu(rows: dict) -> bool:
     return 'peak_mb' in next(iter(rows.values()))
 
 

@@ -1,9 +1,11 @@
 """What a training step costs: time side by side, multiply-adds, bytes kept for backward."""
+import gc
 import time
-from typing import Callable, Dict, List, Sequence
+from typing import Callable, Dict, List, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import DeviceType
 from torch.autograd.graph import saved_tensors_hooks
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
@@ -45,11 +47,20 @@ def interleaved_times(steps: Dict[str, Callable[[], object]], rounds: int, warm_
     return times
 
 
-def matmul_speed(dtype: torch.dtype, device: str, size: int = 2048) -> float:
-    """GFLOP/s of a square matrix product, the fastest of five: what the processor can do."""
+def matmul_speed(dtype: torch.dtype, device: str) -> float:
+    """GFLOP/s of a square matrix product, the fastest of five: what the processor can do.
+
+    On a GPU in the precision that convolutions have, TF32 by default.
+    """
+    size = 2048 if device == 'cpu' else 8192
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    torch.mm(a, b)
-    return 2 * size**3 / 1e9 / min(seconds_of(lambda: torch.mm(a, b)) for _ in range(5))
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
+    try:
+        torch.mm(a, b)
+        return 2 * size**3 / 1e9 / min(seconds_of(lambda: torch.mm(a, b)) for _ in range(5))
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
 
 
 def flops_of(step: Callable[[], object]) -> int:
@@ -88,15 +99,36 @@ def saved_bytes(forward: Callable[[], object], model: nn.Module,
     return total
 
 
-def shares(step: Callable[[], object], most: int = 6) -> Dict[str, float]:
-    """Operator -> its share of a step's time, the dearest first, as torch's profiler sees it."""
+def profiled(step: Callable[[], object]) -> Tuple[Dict[str, float], float]:
+    """Operator -> its seconds in a step as torch's profiler sees it, and those of all GPU kernels.
+
+    On a GPU an operator's seconds are its kernels'.
+    """
     cuda = torch.cuda.is_initialized()
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * cuda
     with profile(activities=activities) as profiler:
         step()
-    events = profiler.key_averages()
-    times = {event.key: event.self_device_time_total if cuda else event.self_cpu_time_total
-             for event in events}
-    total = sum(times.values())
-    dearest = sorted(times, key=times.__getitem__, reverse=True)[:most]
-    return {name: times[name] / total for name in dearest}
+    operators, kernels = {}, 0.
+    for event in profiler.key_averages():
+        seconds = (event.self_device_time_total if cuda else event.self_cpu_time_total) / 1e6
+        if event.device_type == DeviceType.CPU:
+            operators[event.key] = seconds
+        else:
+            kernels += seconds  # the same work once more
+    return operators, kernels
+
+
+def shares(operators: Dict[str, float], most: int = 6) -> Dict[str, float]:
+    """Operator -> its share of a step's time, the dearest first."""
+    total = sum(operators.values())
+    dearest = sorted(operators, key=operators.__getitem__, reverse=True)[:most]
+    return {name: operators[name] / total for name in dearest}
+
+
+def peak_bytes(step: Callable[[], object]) -> int:
+    """What a step needs of a GPU's memory beside what is there before and after it."""
+    gc.collect()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    step()
+    return torch.cuda.max_memory_allocated() - before

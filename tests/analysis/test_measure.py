@@ -4,7 +4,13 @@ import time
 import torch
 from torch import nn
 
-from mmdistill_ext.analysis.measure import flops_of, interleaved_times, saved_bytes
+from mmdistill_ext.analysis.measure import (
+    flops_of,
+    interleaved_times,
+    profiled,
+    saved_bytes,
+    shares,
+)
 
 
 def test_rounds_are_interleaved_and_warm_up_is_not_counted():
@@ -33,3 +39,10 @@ def test_saved_bytes_count_a_storage_once_and_leave_out_parameters():
         hidden = linear(inputs)  # saves inputs (and the weight, which exists anyway)
         return hidden * hidden  # saves hidden twice
     assert saved_bytes(forward, linear) == (8 * 4 + 8 * 4) * 4
+
+
+def test_shares_are_of_all_operators_the_dearest_first():
+    a = torch.randn(300, 300)
+    operators, kernels = profiled(lambda: (a @ a).relu())
+    assert operators.keys() >= {'aten::mm', 'aten::relu'} and kernels == 0
+    assert list(shares(dict(a=1., b=6., c=3.), most=2).items()) == [('b', .6), ('c', .3)]

@@ -93,6 +93,8 @@ def _call(script: str, arguments: list, cwd: str, out: str, error: str, env: dic
 
 def tool(name: str, *arguments, cwd: Path, **env: str) -> subprocess.CompletedProcess:
     """Run tools/NAME in a process of its own, forked from one that has the imports behind it."""
+    # Else torch.cuda.is_available(), which libraries ask when they are imported, spoils the fork.
+    os.environ['PYTORCH_NVML_BASED_CUDA_CHECK'] = '1'
     fork = multiprocessing.get_context('forkserver')
     fork.set_forkserver_preload(['mmdistill_ext.cli', 'mmpretrain.models', 'mmpretrain.datasets'])
     script, arguments = str(REPO / 'tools' / name), [str(part) for part in arguments]

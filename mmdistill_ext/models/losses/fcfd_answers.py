@@ -77,7 +77,7 @@ def dense_terms(answer: Tuple[List[Tensor], List[Tensor]],
     probability = logits_t.detach().sigmoid()
     confident = probability.amax(1) > score_thr
     count = confident.sum().clamp(min=1)
-    box = (boxes[confident] - boxes_t.detach()[confident]).square().sum() / (4 * count)
+    box = ((boxes - boxes_t.detach()).square().sum(1) * confident).sum() / (4 * count)
     return dict(cls=soft_focal(logits, probability, gamma).sum() / count, box=box)
 
 

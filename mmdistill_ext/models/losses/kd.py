@@ -31,13 +31,16 @@ def decoupled_kl(student: Tensor, teacher: Tensor, labels: Tensor, tau: float, t
         tckd_weight (float): Weight of the first.
         nckd_weight (float): Weight of the second.
     """
-    is_target = F.one_hot(labels, student.shape[1]).bool()
+    labels = labels.unsqueeze(1)
+    # By index: a mask of the others would have to be counted, for which a GPU is waited for.
+    rest = torch.arange(student.shape[1] - 1, device=labels.device).expand(len(labels), -1)
+    rest = rest + (rest >= labels)
 
     def split(logits):
         logits = logits / tau
-        others = logits[~is_target].view(len(logits), -1)
+        others = logits.gather(1, rest)
         # The softmax of these two is (p_target, 1 - p_target).
-        return torch.stack([logits[is_target], others.logsumexp(dim=1)], dim=1), others
+        return torch.cat([logits.gather(1, labels), others.logsumexp(1, keepdim=True)], 1), others
 
     (target_s, others_s), (target_t, others_t) = split(student), split(teacher)
     return tau**2 * (tckd_weight * kl_divergence(target_s, target_t)

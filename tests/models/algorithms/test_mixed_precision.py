@@ -37,4 +37,4 @@ def test_the_same_weights_are_trained(name):
     assert gradients.keys() == their_gradients.keys()
     assert losses.keys() == expected.keys()
     for key, value in expected.items():
-        assert math.isclose(losses[key], value, rel_tol=.05, abs_tol=.005), (key, losses[key], value)
+        assert math.isclose(losses[key], value, rel_tol=.05, abs_tol=.005), key
