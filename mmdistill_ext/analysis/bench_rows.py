@@ -4,6 +4,7 @@ from typing import Callable, Dict, NamedTuple, Optional, Sequence
 
 import torch
 from mmengine.config import ConfigDict
+from mmengine.hub import get_config
 from mmengine.optim import OptimWrapper
 from mmrazor.registry import MODELS
 from torch import Tensor, nn
@@ -32,7 +33,12 @@ class Task(NamedTuple):
 
 
 def _zoo(path: str) -> dict:
-    return dict(cfg_path=path, pretrained=False)
+    """A network of a library, with no weights to wait for: ours would not fuse such a teacher."""
+    network = get_config(path).model
+    network['_scope_'] = path.split('::')[0]
+    network.backbone.init_cfg = None
+    network.pop('pretrained', None)
+    return network
 
 
 TASKS = dict(
@@ -86,15 +92,9 @@ class Row:
 
 
 def build(config: dict) -> nn.Module:
-    """A model that downloads nothing, in training mode."""
+    """A model with random weights, in training mode."""
     torch.manual_seed(0)
-    model = MODELS.build(ConfigDict(copy.deepcopy(config)))
-    for module in model.modules():
-        if isinstance(getattr(module, 'init_cfg', None), dict):
-            module.init_cfg = None if module.init_cfg.get('type') == 'Pretrained' else \
-                module.init_cfg
-    model.train()
-    return model
+    return MODELS.build(ConfigDict(copy.deepcopy(config))).train()
 
 
 def training(model: nn.Module, batch: dict, **kwargs) -> Row:

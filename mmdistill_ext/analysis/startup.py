@@ -11,7 +11,6 @@ from typing import Callable, Dict
 import mmrazor
 import torch
 from mmengine.config import Config, ConfigDict
-from mmengine.hub import get_config
 
 from ..datasets import SceneSettings, make_data
 from ..where import HOME
@@ -70,13 +69,10 @@ def start_up_rows(out: Path) -> Dict[str, Callable[[], float]]:
     return rows
 
 
-def _network(zoo: dict, demo: ConfigDict) -> ConfigDict:
-    """A recipe's network for the demo's data and classes, with nothing to download."""
-    network = get_config(zoo['cfg_path']).model
-    network['_scope_'] = zoo['cfg_path'].split('::')[0]
+def _network(zoo: ConfigDict, demo: ConfigDict) -> ConfigDict:
+    """A recipe's network for the demo's data and classes."""
+    network = copy.deepcopy(zoo)
     network.data_preprocessor = demo.data_preprocessor
-    network.backbone.init_cfg = None
-    network.pop('pretrained', None)
     for part, settings in demo.items():
         if isinstance(settings, dict) and 'num_classes' in settings:
             network[part].num_classes = settings.num_classes

@@ -21,6 +21,6 @@ def test_the_peak_is_what_a_step_needs_beside_what_is_there():
 def test_an_operators_seconds_are_its_kernels():
     a = torch.randn(2048, 2048, device='cuda')
     torch.mm(a, a)
-    operators, kernels = profiled(lambda: (a @ a).relu())
-    assert operators['aten::mm'] > 0 and operators['aten::relu'] > 0
+    operators, kernels = profiled(lambda: (a @ a).exp())
+    assert operators['aten::mm'] > 0 and operators['aten::exp'] > 0
     assert sum(operators.values()) == pytest.approx(kernels, rel=.01)
