@@ -94,7 +94,9 @@ class Row:
 def build(config: dict) -> nn.Module:
     """A model with random weights, in training mode."""
     torch.manual_seed(0)
-    return MODELS.build(ConfigDict(copy.deepcopy(config))).train()
+    model = MODELS.build(ConfigDict(copy.deepcopy(config)))
+    model.train()  # MMRazor's gives nothing back
+    return model
 
 
 def training(model: nn.Module, batch: dict, **kwargs) -> Row:

@@ -30,6 +30,8 @@ def test_a_step_is_its_parts_and_nothing_more(task):
     assert saved['teacher forward'] == 0
     assert saved['ours'] <= 1.03 * (saved['student'] + saved['connectors and losses'])
     assert checkpoint['ours'] == checkpoint['student'] + checkpoint['connectors and losses']
+    for name in builders.keys() - flops.keys():
+        assert builders[name]().model.training
 
 
 def rows(**seconds):
