@@ -57,6 +57,12 @@ def test_the_issues_own_line():
 
 
 @pytest.mark.train
+@pytest.mark.parametrize('library', ['mmdet', 'mmseg', 'mmpretrain'])
+def test_who_has_two_of_the_libraries_needs_not_the_third(library):
+    run(f'import sys; sys.modules[{library!r}] = None; import mmdistill_ext')
+
+
+@pytest.mark.train
 def test_import_leaves_no_trace():
     torch_parts = run(IN_CLEAN_PYTHON + '''
 import mmdistill_ext
