@@ -59,7 +59,7 @@ def run_group(group: str, row: str, rounds: int, device: str, amp: bool, out: Pa
         return _start_up(starts)
     torch.backends.cudnn.benchmark = group == 'seg'  # as the recipes have it
     if group in TASKS:
-        builders = mlp_rows(group, random_batch(group, TASKS[group].shapes[device], device))
+        builders = mlp_rows(group, random_batch(group, TASKS[group]().shapes[device], device))
     else:
         shapes, others = OTHERS[group]
         builders = others(random_batch('cls', shapes[device], device))

@@ -10,7 +10,7 @@ from .bench_rows import TASKS, Row, build, training
 
 def tffd_rows(batch: dict) -> Dict[str, Callable[[], Row]]:
     """Tf-FD on ResNet-18: the plain student and the student that teaches itself."""
-    student = TASKS['cls'].student
+    student = TASKS['cls']().student
     stages = ['backbone.layer2', 'backbone.layer3', 'backbone.layer4']
     links = dict(loss_intra=dict(student=stages, loss=dict(type='TfFDIntraLoss', loss_weight=8e-4)),
                  loss_inter=dict(student=stages, loss=dict(type='TfFDInterLoss', loss_weight=5e-4)))

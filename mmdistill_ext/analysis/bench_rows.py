@@ -41,18 +41,22 @@ def _zoo(path: str) -> dict:
     return network
 
 
-TASKS = dict(
-    cls=Task(_zoo('mmpretrain::resnet/resnet18_8xb32_in1k.py'),
-             _zoo('mmpretrain::resnet/resnet34_8xb32_in1k.py'),
-             'backbone.layer4', 7e-5, dict(cpu=(16, 3, 160, 160), cuda=(32, 3, 224, 224)),
-             'SingleTeacherDistill'),
-    seg=Task(_zoo('mmseg::pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py'),
-             _zoo('mmseg::pspnet/pspnet_r101-d8_4xb2-40k_cityscapes-512x1024.py'),
-             'backbone.layer4', 2e-5, dict(cpu=(2, 3, 256, 256), cuda=(2, 3, 512, 512)),
-             'SingleTeacherDistill'),
-    det=Task(_zoo('mmdet::retinanet/retinanet_r50_fpn_2x_coco.py'),
-             _zoo('mmdet::retinanet/retinanet_x101-64x4d_fpn_1x_coco.py'),
-             'neck', 2e-5, dict(cpu=(2, 3, 320, 320), cuda=(2, 3, 800, 1344)), 'FpnTeacherDistill'))
+# Called where they are needed: the libraries' configs take a second to read.
+TASKS: Dict[str, Callable[[], Task]] = dict(
+    cls=lambda: Task(
+        _zoo('mmpretrain::resnet/resnet18_8xb32_in1k.py'),
+        _zoo('mmpretrain::resnet/resnet34_8xb32_in1k.py'),
+        'backbone.layer4', 7e-5, dict(cpu=(16, 3, 160, 160), cuda=(32, 3, 224, 224)),
+        'SingleTeacherDistill'),
+    seg=lambda: Task(
+        _zoo('mmseg::pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py'),
+        _zoo('mmseg::pspnet/pspnet_r101-d8_4xb2-40k_cityscapes-512x1024.py'),
+        'backbone.layer4', 2e-5, dict(cpu=(2, 3, 256, 256), cuda=(2, 3, 512, 512)),
+        'SingleTeacherDistill'),
+    det=lambda: Task(
+        _zoo('mmdet::retinanet/retinanet_r50_fpn_2x_coco.py'),
+        _zoo('mmdet::retinanet/retinanet_x101-64x4d_fpn_1x_coco.py'),
+        'neck', 2e-5, dict(cpu=(2, 3, 320, 320), cuda=(2, 3, 800, 1344)), 'FpnTeacherDistill'))
 
 # Of student and teacher where the recipes read, and on how many levels.
 CHANNELS = dict(cls=(512, 512), seg=(512, 2048), det=(256, 256))
@@ -155,7 +159,7 @@ def mlp_rows(name: str, batch: dict) -> Dict[str, Callable[[], Row]]:
         name (str): 'cls', 'seg' or 'det'.
         batch (dict): What the data preprocessor would give.
     """
-    task, device = TASKS[name], batch['inputs'].device
+    task, device = TASKS[name](), batch['inputs'].device
 
     def teacher_forward() -> Row:
         model = build(lean(task, teacher_fuse_bn=False, teacher_channels_last=False)).to(device)

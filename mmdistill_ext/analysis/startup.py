@@ -50,15 +50,16 @@ def start_up_rows(out: Path) -> Dict[str, Callable[[], float]]:
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     rows = {}
-    for name in TASKS:
+    for name, described in TASKS.items():
+        task = described()
         teacher = str(out / f'{name}_teacher.pth')
         ours = Config.fromfile(HOME / 'configs' / 'demo' / f'{name}_mlp.py')
         ours.default_hooks.logger.interval = 1
         model = ours.model  # its own update() would merge the networks
-        model.architecture = _network(TASKS[name].student, model.architecture)
-        model.teacher = _network(TASKS[name].teacher, model.teacher)
+        model.architecture = _network(task.student, model.architecture)
+        model.teacher = _network(task.teacher, model.teacher)
         model.teacher_ckpt = teacher
-        model.distiller.links = lean(TASKS[name])['distiller']['links']
+        model.distiller.links = lean(task)['distiller']['links']
         torch.save(build(model.teacher).state_dict(), teacher)
         theirs = _of_mmrazor(name, ours)
         for who, config, tools in ((f"{name}: MMRazor's", theirs, THEIR_TOOLS),
@@ -69,9 +70,8 @@ def start_up_rows(out: Path) -> Dict[str, Callable[[], float]]:
     return rows
 
 
-def _network(zoo: ConfigDict, demo: ConfigDict) -> ConfigDict:
+def _network(network: ConfigDict, demo: ConfigDict) -> ConfigDict:
     """A recipe's network for the demo's data and classes."""
-    network = copy.deepcopy(zoo)
     network.data_preprocessor = demo.data_preprocessor
     for part, settings in demo.items():
         if isinstance(settings, dict) and 'num_classes' in settings:
@@ -92,7 +92,7 @@ def _of_mmrazor(name: str, ours: Config) -> Config:
     for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
         once, *rest = loader.dataset.pipeline
         loader.dataset.pipeline = [*once.transforms, *rest]
-    task = TASKS[name]._replace(student=ours.model.architecture, teacher=ours.model.teacher)
+    task = TASKS[name]()._replace(student=ours.model.architecture, teacher=ours.model.teacher)
     config.model = dict(stock_mgd(name, task), _scope_='mmrazor',
                         teacher_ckpt=ours.model.teacher_ckpt)
     return config

@@ -28,8 +28,8 @@ def test_no_line_of_ours_waits(name):
                 step(model, batch(task, size=128))
         finally:
             torch.cuda.set_sync_debug_mode('default')
-    # Of a function mode's own line is what was called in it, by mmdet's head or our own.
     waits = {f'{warning.filename}:{warning.lineno}' for warning in caught
              if 'called a synchronizing CUDA operation' in str(warning.message)}
+    # What is called inside frozen() seems to come from there, so mmdet's RoI head does.
     assert [place for place in waits if 'mmdistill_ext/' in place
             and 'models/frozen.py' not in place] == []
