@@ -16,16 +16,16 @@ env:
 	@$(PYTHON) tools/setup_env.py --stack $(STACK)
 
 demo: env
-	$(RUN) tools/demo.py cls
+	$(RUN) -m projects.demo cls
 
 demo-det: env
-	$(RUN) tools/demo.py det
+	$(RUN) -m projects.demo det
 
 demo-seg: env
-	$(RUN) tools/demo.py seg
+	$(RUN) -m projects.demo seg
 
 study: env
-	$(RUN) tools/study.py
+	$(RUN) -m projects.study
 	$(RUN) tools/report.py work_dirs/study
 
 test: env
@@ -58,10 +58,10 @@ test-slurm: env
 
 # Half an hour of training with kills at random times.
 soak: env
-	$(RUN) tools/soak.py
+	$(RUN) -m projects.demo.soak
 
 bench: env
-	$(RUN) tools/bench.py --write-docs
+	$(RUN) -m projects.bench --write-docs
 
 lint: env
 	$(RUN) -m ruff check .

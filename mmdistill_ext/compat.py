@@ -98,7 +98,8 @@ def let_reppoints_train_on_a_gpu() -> None:
 
 def enable() -> None:
     """Bridge every known gap. Called by ``import mmdistill_ext``."""
-    from . import safe_load, safe_save
+    from .checkpoints import load as safe_load
+    from .checkpoints import save as safe_save
     let_mmrazor_import()
     let_mmrazor_turn_inplace_off()
     let_reppoints_train_on_a_gpu()

@@ -3,7 +3,6 @@ import importlib.metadata
 import importlib.util
 import io
 import os
-import runpy
 import shutil
 import signal
 import subprocess
@@ -332,8 +331,7 @@ def test_wheel(tmp_path):
 
     assert start() == ('False False 1\n', '')
     package = next((tmp_path / 'venv/lib').glob('*/site-packages/mmdistill_ext'))
-    home = runpy.run_path(str(package / 'where.py'))['HOME']
-    assert all((home / name).is_file() for name in ('configs/demo/cls_mlp.py', 'tools/train.py'))
+    assert not any(part in name for part in ('demo', 'study', 'bench', 'soak') for name in names)
     (package / 'compat.py').unlink()
     assert start() == ('False False 0\n', '')
     shutil.rmtree(package)

@@ -8,7 +8,8 @@ import os
 from typing import Optional, Sequence
 
 import mmdistill_ext  # noqa: F401, reads checkpoints safely
-from mmdistill_ext import cli, student
+from mmdistill_ext.checkpoints import student
+from mmdistill_ext.cli import command as cli
 
 
 def export(argv: Optional[Sequence[str]] = None) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Optional, Sequence
 
 import mmdistill_ext  # noqa: F401, registers the plugin
-from mmdistill_ext import cli
 from mmdistill_ext.analysis import report, report_page
+from mmdistill_ext.cli import command as cli
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:

@@ -8,7 +8,8 @@ from mmrazor.models.algorithms.base import BaseAlgorithm
 from mmrazor.registry import MODELS
 
 import mmdistill_ext  # noqa: F401, registers the plugin
-from mmdistill_ext import cli, student
+from mmdistill_ext.checkpoints import student
+from mmdistill_ext.cli import command as cli
 
 
 class StudentRunner(Runner):

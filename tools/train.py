@@ -2,7 +2,7 @@
 from typing import Optional, Sequence
 
 import mmdistill_ext  # noqa: F401, registers the plugin
-from mmdistill_ext import cli
+from mmdistill_ext.cli import command as cli
 
 
 def train(argv: Optional[Sequence[str]] = None) -> None:

@@ -7,11 +7,11 @@ import torch
 from matplotlib.patches import Patch
 from torch import Tensor
 
-from ..models.algorithms import FCFDDistill
-from ..models.losses.fcfd import feature_mse
+from ..models.fcfd import FCFDDistill
+from ..models.fcfd.paths import Path
+from ..models.fcfd.staged_network import Record
+from ..models.losses.feature_l2 import feature_mse
 from ..models.losses.kd import kl_divergence
-from ..models.paths import Path
-from ..models.staged import Record
 from . import figures
 from .loading import prepare
 from .tables import Table

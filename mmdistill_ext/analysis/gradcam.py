@@ -10,8 +10,8 @@ from mmengine.model import BaseModel
 from pytorch_grad_cam import GradCAM
 from torch import Tensor, nn
 
-from ..models.dry_run import get_module
-from ..models.staged import default_stages
+from ..models.utils.dry_run import get_module
+from ..models.utils.stages import default_stages
 from . import figures
 from .loading import feature_map
 from .tables import Table

@@ -11,9 +11,10 @@ from mmengine.registry import init_default_scope
 from mmrazor.registry import MODELS
 from torch import Tensor
 
-from .. import cli, student
+from ..checkpoints import student
+from ..cli import command as cli
 from ..errors import ConfigError
-from ..models.teacher import in_format
+from ..models.teacher.build import in_format
 from . import runs
 from .tables import Table
 

@@ -7,9 +7,9 @@ from mmrazor.models.distillers import ConfigurableDistiller
 from torch import Tensor
 
 from ..errors import ConfigError
-from ..models.algorithms import FCFDDistill
-from ..models.algorithms.fcfd_head import FCFDHead
 from ..models.distillers import LinkDistiller
+from ..models.fcfd import FCFDDistill
+from ..models.fcfd.head import FCFDHead
 from .loading import Batch, prepare
 
 

@@ -11,7 +11,7 @@ from mmengine.runner import find_latest_checkpoint
 from mmrazor.registry import MODELS
 from torch import nn
 
-from .. import student
+from ..checkpoints import student
 
 
 def write_whole(path: Path, text: str) -> None:

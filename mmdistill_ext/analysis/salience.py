@@ -8,9 +8,9 @@ import torch
 from mmengine.model import BaseModel
 from scipy.stats import spearmanr
 
-from ..models.dry_run import get_module
 from ..models.losses.tffd_terms import channel_norms
-from ..models.staged import default_stages
+from ..models.utils.dry_run import get_module
+from ..models.utils.stages import default_stages
 from . import figures
 from .loading import feature_map, prepare
 from .tables import Table

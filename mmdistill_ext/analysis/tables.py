@@ -39,3 +39,10 @@ def text(cell: Optional[Cell]) -> str:
     if cell is None:
         return '–'
     return f'{cell:.4g}' if isinstance(cell, float) else str(cell)
+
+
+def write_between(path: Path, name: str, text: str) -> None:
+    """Replace what stands between the two markers ``<!-- name -->`` of a page."""
+    marker = f'<!-- {name} -->'
+    before, _, after = path.read_text().split(marker)
+    path.write_text(f'{before}{marker}\n{text}\n{marker}{after}')

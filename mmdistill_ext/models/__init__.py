@@ -1,3 +1,3 @@
-from . import algorithms, backbones, connectors, distillers, losses
+from . import algorithms, backbones, connectors, distillers, fcfd, losses
 
-__all__ = ['algorithms', 'backbones', 'connectors', 'distillers', 'losses']
+__all__ = ['algorithms', 'backbones', 'connectors', 'distillers', 'fcfd', 'losses']

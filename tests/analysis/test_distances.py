@@ -8,8 +8,8 @@ from mmengine.config import Config
 from mmdistill_ext.analysis import distances, loading
 from mmdistill_ext.analysis.pairs import pairs
 from mmdistill_ext.errors import ConfigError
-from tests.models.algorithms.fcfd_heads import algorithm as fcfd_of
-from tests.models.algorithms.fcfd_heads import segmentor
+from tests.models.fcfd.heads import algorithm as fcfd_of
+from tests.models.fcfd.heads import segmentor
 from tests.small import batch, build, model_config
 
 ALPHA = 3.

@@ -15,7 +15,7 @@ from mmdistill_ext.analysis.function_consistency import (
     pure_paths,
     table,
 )
-from tests.models.algorithms.fcfd_reference import (
+from tests.models.fcfd.reference import (
     EVERY,
     TEACHER,
     build,
@@ -163,7 +163,7 @@ def test_the_command(tmp_path):
 
 def test_a_detector_is_named_in_one_line(tmp_path):
     ran = tool('analysis/function_consistency.py',
-               Path(__file__).parents[2] / 'configs/demo/det_fcfd.py', 'none.pth',
+               Path(__file__).parents[2] / 'projects/demo/configs/det_fcfd.py', 'none.pth',
                cwd=tmp_path)
     assert ran.returncode == 2 and ran.stderr.count('\n') == 1
     assert 'compares what classifiers answer; this config is for mmdet' in ran.stderr

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from mmdistill_ext.analysis import gradcam
 from mmdistill_ext.errors import ConfigError
-from tests.models.algorithms.fcfd_heads import livelier, rcnn
+from tests.models.fcfd.heads import livelier, rcnn
 from tests.small import batch, build, model_config
 
 

@@ -13,7 +13,7 @@ from mmengine.optim import build_optim_wrapper
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmdistill_ext.cli import use_amp
+from mmdistill_ext.cli.command import use_amp
 from tests.configs.tiny import CONFIGS, build_model, load, recipes, tiny_batch, tiny_size
 
 pytestmark = pytest.mark.gpu

@@ -1,7 +1,7 @@
 """Every algorithm on the smallest models that have all of its parts."""
-from tests.models.algorithms.fcfd_heads import rcnn, reppoints, retina, segmentor
-from tests.models.algorithms.fcfd_reference import STUDENT, TEACHER
-from tests.models.algorithms.test_fcfd_combined import simkd_student
+from tests.models.fcfd.heads import rcnn, reppoints, retina, segmentor
+from tests.models.fcfd.reference import STUDENT, TEACHER
+from tests.models.fcfd.test_combined import simkd_student
 from tests.small import model_config
 
 STAGES = ['backbone.layer1', 'backbone.layer2', 'backbone.layer3']

@@ -122,7 +122,8 @@ def start(*args):
     """``run`` in a process of its own that has the imports behind it; gives its exit code."""
     fork = multiprocessing.get_context('forkserver')
     fork.set_forkserver_preload(['tests.reliability.resume_runs', 'tests.tools.toy',
-                                 'mmdistill_ext.cli', 'mmpretrain.models', 'mmpretrain.datasets'])
+                                 'mmdistill_ext.cli.command', 'mmpretrain.models',
+                                 'mmpretrain.datasets'])
     process = fork.Process(target=run, args=args)
     process.start()
     process.join(120)

@@ -6,7 +6,7 @@ import signal
 import pytest
 import torch
 
-from mmdistill_ext import safe_load
+from mmdistill_ext.checkpoints import load as safe_load
 
 from .resume_runs import INTERVAL, RUNS, start
 

@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmdistill_ext import safe_load
+from mmdistill_ext.checkpoints import load as safe_load
 
 from .algorithms import ALGORITHMS
 from .two_ranks import STEPS, optimizer, part, rank_run, ready, tell, trained
@@ -28,7 +28,7 @@ def ranks(tmp_path_factory):
     """What each of two ranks has after each step, by algorithm."""
     folder = tmp_path_factory.mktemp('ranks')
     fork = multiprocessing.get_context('forkserver')
-    fork.set_forkserver_preload(['tests.reliability.two_ranks', 'mmdistill_ext.cli'])
+    fork.set_forkserver_preload(['tests.reliability.two_ranks', 'mmdistill_ext.cli.command'])
     processes = [fork.Process(target=rank_run, args=(rank, folder / 'store', folder))
                  for rank in range(2)]
     for process in processes:

@@ -10,7 +10,7 @@ from mmrazor.registry import MODELS
 from mmrazor.utils import register_all_modules
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from tests.models.algorithms.fcfd_heads import livelier
+from tests.models.fcfd.heads import livelier
 from tests.small import batch
 
 from .algorithms import ALGORITHMS

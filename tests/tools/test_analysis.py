@@ -41,9 +41,10 @@ def place(folder, task, row, epoch=8):
 
 def train(folder, task, row):
     checkpoint = place(folder, task, row)
-    done = tool('train.py', f'configs/demo/{task}_{row}.py', '--work-dir', checkpoint.parent,
-                '--cfg-options', 'train_cfg.max_epochs=2', 'train_dataloader.batch_size=32',
-                'default_hooks.logger.interval=1', 'optim_wrapper.optimizer.lr=.01', cwd=folder)
+    done = tool('train.py', f'projects/demo/configs/{task}_{row}.py',
+                '--work-dir', checkpoint.parent, '--cfg-options', 'train_cfg.max_epochs=2',
+                'train_dataloader.batch_size=32', 'default_hooks.logger.interval=1',
+                'optim_wrapper.optimizer.lr=.01', cwd=folder)
     assert done.returncode == 0, done.stderr
     (checkpoint.parent / 'epoch_2.pth').rename(checkpoint)
 
@@ -51,7 +52,7 @@ def train(folder, task, row):
 def initial_weights(folder, task, row):
     torch.manual_seed(0)
     import mmdistill_ext  # noqa: F401
-    config = Config.fromfile(REPO / f'configs/demo/{task}_{row}.py')
+    config = Config.fromfile(REPO / f'projects/demo/configs/{task}_{row}.py')
     if config.model.pop('teacher_ckpt', None):
         config.model.random_teacher = True
     state = dict(state_dict=MODELS.build(config.model).state_dict())
@@ -88,11 +89,11 @@ def test_every_tool_is_on_the_page():
 
 
 @pytest.mark.parametrize('arguments, said', [
-    (['tsne.py', 'configs/demo/cls_tffd.py', 'work_dirs/demo/tffd/epoch_8.pth'],
+    (['tsne.py', 'projects/demo/configs/cls_tffd.py', 'work_dirs/demo/tffd/epoch_8.pth'],
      "'TeacherFreeDistill'; a distillation with a teacher"),
-    (['distances.py', 'configs/demo/cls_mlp.py', 'work_dirs/demo/student/epoch_8.pth'],
+    (['distances.py', 'projects/demo/configs/cls_mlp.py', 'work_dirs/demo/student/epoch_8.pth'],
      'holds the student alone'),
-    (['predictions.py', 'configs/demo/cls_mlp.py', 'work_dirs/demo/mlp/epoch_8.pth'],
+    (['predictions.py', 'projects/demo/configs/cls_mlp.py', 'work_dirs/demo/mlp/epoch_8.pth'],
      'ImageClassifier neither detects nor segments'),
     (['curves.py', 'work_dirs/demo', '--metric', 'mIoU'], "no metric 'mIoU'"),
 ])

@@ -4,7 +4,7 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import save_checkpoint
 
-from mmdistill_ext import student
+from mmdistill_ext.checkpoints import student
 from mmdistill_ext.errors import ConfigError
 from tests.small import build, model_config
 from tests.tools.toy import REPO, run

@@ -96,7 +96,8 @@ def tool(name: str, *arguments, cwd: Path, **env: str) -> subprocess.CompletedPr
     # Else torch.cuda.is_available(), which libraries ask when they are imported, spoils the fork.
     os.environ['PYTORCH_NVML_BASED_CUDA_CHECK'] = '1'
     fork = multiprocessing.get_context('forkserver')
-    fork.set_forkserver_preload(['mmdistill_ext.cli', 'mmpretrain.models', 'mmpretrain.datasets'])
+    fork.set_forkserver_preload(
+        ['mmdistill_ext.cli.command', 'mmpretrain.models', 'mmpretrain.datasets'])
     script, arguments = str(REPO / 'tools' / name), [str(part) for part in arguments]
     with tempfile.TemporaryDirectory() as folder:
         files = [f'{folder}/out', f'{folder}/error']

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Optional, Sequence
 
 import mmdistill_ext  # noqa: F401, registers the plugin
-from mmdistill_ext import cli
 from mmdistill_ext.analysis import curves, loading, run_folders
+from mmdistill_ext.cli import command as cli
 from mmdistill_ext.errors import ConfigError
 
 

@@ -8,8 +8,8 @@ For every level of every link (and every bridge of FCFD) the L2 distance before 
 from typing import Optional, Sequence
 
 import mmdistill_ext  # noqa: F401, registers the plugin
-from mmdistill_ext import cli
 from mmdistill_ext.analysis import data, distances, loading
+from mmdistill_ext.cli import command as cli
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:

@@ -15,11 +15,12 @@ from mmrazor.registry import MODELS
 from torch import Tensor
 
 import mmdistill_ext  # noqa: F401, registers the plugin
-from mmdistill_ext import cli, student
 from mmdistill_ext.analysis import data, loading
 from mmdistill_ext.analysis import function_consistency as consistency
+from mmdistill_ext.checkpoints import student
+from mmdistill_ext.cli import command as cli
 from mmdistill_ext.errors import ConfigError
-from mmdistill_ext.models.algorithms import FCFDDistill
+from mmdistill_ext.models.fcfd import FCFDDistill
 
 KEEP = ('_scope_', 'architecture', 'teacher', 'teacher_ckpt', 'random_teacher', 'data_preprocessor')
 

@@ -8,8 +8,8 @@ of a detector all that it detects: ``gradcam.png`` and ``gradcam.csv``.
 from typing import Optional, Sequence
 
 import mmdistill_ext  # noqa: F401, registers the plugin
-from mmdistill_ext import cli
 from mmdistill_ext.analysis import data, gradcam, loading
+from mmdistill_ext.cli import command as cli
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:

@@ -7,8 +7,8 @@
 from typing import Optional, Sequence
 
 import mmdistill_ext  # noqa: F401, registers the plugin
-from mmdistill_ext import cli
 from mmdistill_ext.analysis import data, loading, predictions
+from mmdistill_ext.cli import command as cli
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:

@@ -9,8 +9,8 @@ those of two runs (a student alone and one distilled) how they differ: ``salienc
 from typing import Optional, Sequence
 
 import mmdistill_ext  # noqa: F401, registers the plugin
-from mmdistill_ext import cli
 from mmdistill_ext.analysis import data, loading, salience
+from mmdistill_ext.cli import command as cli
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:

@@ -8,8 +8,8 @@ and put into one t-SNE: ``tsne.png`` and ``tsne.csv``.
 from typing import Optional, Sequence
 
 import mmdistill_ext  # noqa: F401, registers the plugin
-from mmdistill_ext import cli
 from mmdistill_ext.analysis import data, loading, tsne
+from mmdistill_ext.cli import command as cli
 from mmdistill_ext.errors import ConfigError
 
 

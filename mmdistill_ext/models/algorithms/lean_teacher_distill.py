@@ -17,12 +17,12 @@ from torch.utils._pytree import tree_map
 
 from ...errors import ConfigError
 from ..distillers import LinkDistiller
-from ..dry_run import dry_run, recorded_places
-from ..early_stop import EarlyStop, teacher_reads
-from ..inherit import Inheritance
-from ..memory_format import channels_last, student_in_channels_last
-from ..teacher import DTYPES, awaits_weights, build_teacher, fuse, in_format
-from ..teacher_preprocessor import preprocessor_for
+from ..teacher.build import DTYPES, awaits_weights, build_teacher, fuse, in_format
+from ..teacher.early_stop import EarlyStop, teacher_reads
+from ..teacher.inherit import Inheritance
+from ..teacher.preprocessor import preprocessor_for
+from ..utils.dry_run import dry_run, recorded_places
+from ..utils.memory_format import channels_last, student_in_channels_last
 
 
 @MODELS.register_module()

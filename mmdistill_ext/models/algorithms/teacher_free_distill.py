@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...errors import ConfigError
 from ..distillers import LinkDistiller
-from ..memory_format import student_in_channels_last
+from ..utils.memory_format import student_in_channels_last
 
 
 @MODELS.register_module()

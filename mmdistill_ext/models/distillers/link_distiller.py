@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...errors import ConfigError
-from ..dry_run import Outputs, dry_run, get_module, recorded_places, tensors_of, untouched
+from ..utils.dry_run import Outputs, dry_run, get_module, recorded_places, tensors_of, untouched
 from .link_levels import (
     Feature,
     attempt,

@@ -6,7 +6,7 @@ from mmrazor.registry import MODELS
 from torch import Tensor, nn
 
 from ...errors import ConfigError, nearest
-from ..dry_run import tensors_of
+from ..utils.dry_run import tensors_of
 from .links import Link
 
 # What MMRazor's connectors and ours call the channels of the student and of the teacher.

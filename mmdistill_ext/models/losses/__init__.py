@@ -1,10 +1,7 @@
-from .fcfd import FeatureMSELoss
-from .fcfd_answers import DenseAnswerLoss, PixelAnswerLoss, RoIAnswerLoss
-from .feature_l2 import FeatureL2Loss
+from .feature_l2 import FeatureL2Loss, FeatureMSELoss
 from .kd import DecoupledKLLoss
 from .tffd import TfFDInterLoss, TfFDIntraLoss
 
 __all__ = [
-    'DecoupledKLLoss', 'DenseAnswerLoss', 'FeatureL2Loss', 'FeatureMSELoss', 'PixelAnswerLoss',
-    'RoIAnswerLoss', 'TfFDInterLoss', 'TfFDIntraLoss'
+    'DecoupledKLLoss', 'FeatureL2Loss', 'FeatureMSELoss', 'TfFDInterLoss', 'TfFDIntraLoss'
 ]

@@ -4,7 +4,7 @@ from mmrazor.registry import MODELS
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from mmdistill_ext.errors import ConfigError, number
+from ...errors import ConfigError, number
 
 
 class _SquaredDistance(torch.autograd.Function):
@@ -68,3 +68,30 @@ class FeatureL2Loss(nn.Module):
             t_feature (Tensor): ``[N, C, H, W]``, the teacher's.
         """
         return self.loss_weight * feature_l2(s_feature, t_feature)
+
+
+def feature_mse(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean of the squared differences over all elements.
+
+    Args:
+        student (Tensor): ``[N, ...]``.
+        teacher (Tensor): The same shape. Never gets a gradient.
+    """
+    return feature_l2(student, teacher) * (len(student) / student.numel())
+
+
+@MODELS.register_module()
+class FeatureMSELoss(nn.Module):
+    """``loss_weight * mean((F_s - F_t)^2)``.
+
+    Args:
+        loss_weight (float): Defaults to 1.
+    """
+
+    def __init__(self, loss_weight: float = 1.) -> None:
+        super().__init__()
+        self.loss_weight = number('FeatureMSELoss: loss_weight', loss_weight)
+
+    def forward(self, s_feature: Tensor, t_feature: Tensor) -> Tensor:
+        """See :func:`feature_mse`."""
+        return self.loss_weight * feature_mse(s_feature, t_feature)

@@ -11,7 +11,7 @@ from mmengine.runner.checkpoint import get_state_dict, load_state_dict
 from mmengine.structures import PixelData
 
 from mmdistill_ext.errors import ConfigError
-from mmdistill_ext.models.teacher import load_strictly
+from mmdistill_ext.models.teacher.build import load_strictly
 from tests.small import batch, build, model_config
 
 TASKS = ['cls', 'seg', 'det']
@@ -389,7 +389,7 @@ def test_a_checkpoint_that_does_not_count_batches_fits(tmp_path):
 
 def test_pretrained_is_loaded_as_strictly_as_teacher_ckpt(monkeypatch):
     teacher = dict(cfg_path='mmpretrain::resnet/resnet18_8xb32_in1k.py', pretrained=True)
-    monkeypatch.setattr('mmdistill_ext.models.teacher.read_checkpoint',
+    monkeypatch.setattr('mmdistill_ext.models.teacher.build.read_checkpoint',
                         lambda path: ({path.rsplit('/', 1)[-1]: torch.zeros(1)}, None))
     message = refused(random_teacher=False, teacher=teacher)
     assert '1 unexpected: resnet18_8xb32_in1k_' in message and 'missing: backbone.conv1' in message
@@ -568,7 +568,7 @@ def test_preprocessors_that_cannot_share_a_batch_are_refused():
 
 def test_the_student_inherits_neck_and_head(tmp_path, monkeypatch):
     said = []
-    monkeypatch.setattr('mmdistill_ext.models.inherit.print_log',
+    monkeypatch.setattr('mmdistill_ext.models.teacher.inherit.print_log',
                         lambda text, **_: said.append(text))
     path = save(tmp_path, build(model_config('det', 16)).state_dict())
     model = algorithm('det', random_teacher=False, teacher_ckpt=path,

@@ -1,0 +1,138 @@
+"""Checkpoints are read without running what is in them, on every PyTorch.
+
+From 2.6 on ``torch.load`` by default builds tensors and nothing else, which refuses mmengine's own
+checkpoints; before, it builds and runs whatever a file asks for. Here both read exactly what
+mmengine writes, for ``--resume``, ``load_from``, ``teacher_ckpt`` and downloads alike.
+"""
+import functools
+import os
+import pickle
+import re
+from types import SimpleNamespace
+from typing import Any, Dict
+from urllib.parse import urlparse
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
+from mmengine.runner import checkpoint as mmengine_checkpoint
+from mmengine.utils import digit_version
+
+from ..errors import ConfigError
+
+_METHODS = {HistoryBuffer: ('min', 'max', 'current', 'mean'),
+            OneCycleParamScheduler: ('_annealing_cos', '_annealing_linear')}
+
+
+def _method(owner: Any, name: str) -> Any:
+    """What ``getattr`` in a checkpoint may ask for: mmengine stores some methods of its own."""
+    if isinstance(owner, type) and name in _METHODS.get(owner, ()):
+        return getattr(owner, name)
+    raise pickle.UnpicklingError(f'Unsupported global: GLOBAL getattr({owner!r}, {name!r})')
+
+
+def known_globals() -> Dict[str, Any]:
+    """What mmengine's checkpoints hold beyond tensors, by the name it has in the file.
+
+    numpy 1 and 2 name their parts differently; a file of one is read by the other.
+    """
+    reconstruct, scalar = np.zeros(0).__reduce__()[0], np.float64(0).__reduce__()[0]
+    known: Dict[str, Any] = {
+        'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer,
+        'mmengine.optim.scheduler.param_scheduler.OneCycleParamScheduler': OneCycleParamScheduler,
+        'builtins.getattr': _method, 'numpy.ndarray': np.ndarray, 'numpy.dtype': np.dtype}
+    for core in ('numpy.core', 'numpy._core'):
+        known[f'{core}.multiarray._reconstruct'] = reconstruct
+        known[f'{core}.multiarray.scalar'] = scalar
+    for code in '?' + np.typecodes['AllInteger'] + 'efd':
+        dtype = type(np.dtype(code))
+        known[f'{dtype.__module__}.{dtype.__qualname__}'] = dtype
+    return known
+
+
+class _Unpickler(pickle.Unpickler):
+    """For PyTorch before 2.6, whose own safe unpickler cannot be told of further classes."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        full = f'{module}.{name}'.replace('__builtin__.', 'builtins.')
+        if full not in _known_to_old_torch():
+            raise pickle.UnpicklingError(f'Unsupported global: GLOBAL {full}')
+        return _known_to_old_torch()[full]
+
+
+@functools.lru_cache
+def _known_to_old_torch() -> Dict[str, Any]:
+    import _codecs
+    import collections
+
+    from torch._weights_only_unpickler import _get_allowed_globals
+    return {**_get_allowed_globals(), **known_globals(), '_codecs.encode': _codecs.encode,
+            'collections.Counter': collections.Counter, 'builtins.set': set}
+
+
+def read(filename: str, map_location: Any = None, mmap: bool = False) -> Any:
+    """``torch.load`` for files that nobody has to trust.
+
+    Args:
+        filename (str): A checkpoint on disk.
+        map_location: As for ``torch.load``.
+        mmap (bool): Read each tensor when it is first looked at. Defaults to False.
+
+    Raises:
+        ConfigError: The file holds something that no checkpoint of mmengine's holds, or is cut
+            short.
+    """
+    if digit_version(torch.__version__) >= digit_version('2.6.0'):
+        options: dict = dict(weights_only=True)
+    else:
+        options = dict(pickle_module=SimpleNamespace(
+            __name__=__name__, Unpickler=_Unpickler,
+            load=lambda file, **kwargs: _Unpickler(file, **kwargs).load()))
+    open(filename, 'rb').close()  # not there or not ours to read: that is said by the system
+    try:
+        return torch.load(filename, map_location=map_location, mmap=mmap, **options)
+    except Exception as error:  # torch has no one error for files that are not its own
+        found = re.search(r"Unsupported global: GLOBAL (.+?)(?: was not an allowed.*)?$"
+                          r"|unsupported GLOBAL (\S+) whose module"
+                          r"|Unsupported class (\S+)|but got <class '(\S+)'>", str(error), re.M)
+        if found:
+            name = next(group for group in found.groups() if group)
+            raise ConfigError(
+                f'{filename} holds {name}, which no checkpoint of mmengine holds, and was not '
+                'loaded: that could run code of whoever wrote the file; save its weights alone '
+                "(torch.save(model.state_dict(), ...)) where you trust it") from error
+        if 'Attempting to deserialize' in str(error):
+            raise  # map_location names a device that is not there
+        raise ConfigError(f'{filename} is no checkpoint, or one that was cut short') from error
+
+
+def load_from_local(filename: str, map_location: Any = None) -> Any:
+    """mmengine's loader for paths, with :func:`read`."""
+    filename = os.path.expanduser(filename)
+    if not os.path.isfile(filename):
+        raise FileNotFoundError(f'{filename} can not be found.')
+    return read(filename, map_location)
+
+
+def load_url(url: str, model_dir: Any = None, map_location: Any = None, progress: bool = True,
+             **_: Any) -> Any:
+    """``torch.hub.load_state_dict_from_url`` with :func:`read`; the same cache on disk."""
+    folder = model_dir or os.path.join(torch.hub.get_dir(), 'checkpoints')
+    path = os.path.join(folder, os.path.basename(urlparse(url).path))
+    if not os.path.exists(path):
+        os.makedirs(folder, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(url, path, progress=progress)
+        except OSError as error:
+            raise ConfigError(f'{url} cannot be downloaded ({error}): fetch it where there is a '
+                              f'network and put it at {path}, or name a file of yours') from error
+    return read(path, map_location)
+
+
+def enable() -> None:
+    """Have mmengine, and all that loads through it, read checkpoints with :func:`read`."""
+    if digit_version(torch.__version__) >= digit_version('2.6.0'):
+        torch.serialization.add_safe_globals([(v, k) for k, v in known_globals().items()])
+    mmengine_checkpoint.CheckpointLoader.register_scheme('', load_from_local, force=True)
+    mmengine_checkpoint.load_url = load_url

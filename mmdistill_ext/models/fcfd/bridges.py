@@ -1,0 +1,74 @@
+"""The bridges of FCFD: from one network's feature to the shape of the other's."""
+from fractions import Fraction
+
+from mmrazor.models.architectures.connectors.base_connector import BaseConnector
+from mmrazor.registry import MODELS
+from torch import Tensor, nn
+
+from ...errors import ConfigError
+from .staged_network import Feature, StagedNetwork
+
+CONVS = {  # how many times larger the target is: the convolution that gets there
+    0.5: lambda cin, cout: nn.Conv2d(cin, cout, 3, stride=2, padding=1),
+    1: lambda cin, cout: nn.Conv2d(cin, cout, 3, padding=1, bias=False),
+    2: lambda cin, cout: nn.ConvTranspose2d(cin, cout, 4, stride=2, padding=1)}
+
+
+@MODELS.register_module()
+class FCFDBridge(BaseConnector):
+    """One convolution, one BatchNorm, and LeakyReLU(0.1) where the target is post-ReLU.
+
+    Args:
+        in_channels (int): Channels of the feature.
+        out_channels (int): Channels of the target.
+        scale (float): Height of the target divided by that of the feature: 0.5, 1 or 2. Defaults
+            to 1.
+        post_relu (bool): Whether the target comes out of a ReLU. Defaults to False.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, scale: float = 1,
+                 post_relu: bool = False) -> None:
+        super().__init__()
+        if scale not in CONVS:
+            raise ConfigError(f'FCFDBridge: scale is {scale:g}; 0.5, 1 and 2 would fit')
+        self.conv = CONVS[scale](in_channels, out_channels)
+        self.bn = nn.BatchNorm2d(out_channels)
+        # inplace: what the BatchNorm gave is not kept beside it for backward
+        self.act = nn.LeakyReLU(0.1, inplace=True) if post_relu else nn.Identity()
+        nn.init.kaiming_normal_(self.conv.weight, mode='fan_out', nonlinearity='relu')
+        if self.conv.bias is not None:
+            nn.init.zeros_(self.conv.bias)
+
+    def forward_train(self, feature: Tensor) -> Tensor:
+        """``[N, in_channels, H, W]`` -> ``[N, out_channels, scale * H, scale * W]``."""
+        return self.act(self.bn(self.conv(feature)))
+
+
+def bridge_between(source: Feature, target: Feature) -> FCFDBridge:
+    """A bridge from one network's feature to the shape of another's.
+
+    Args:
+        source (Feature): What is transformed.
+        target (Feature): What it becomes like.
+    """
+    heights, widths = (Fraction(t * source.image, s * target.image)
+                       for t, s in zip(target.size, source.size))
+    if heights != widths or heights not in CONVS:
+        factor = heights if heights == widths else f'{heights} by {widths}'
+        raise ConfigError(
+            f'FCFD: no bridge from {source} to {target} (C, H, W; images of {source.image} and '
+            f'{target.image} pixels): the size changes {factor} times, and 1/2, 1 and 2 would '
+            'fit; name stages that line up in student_stages and teacher_stages')
+    return FCFDBridge(source.channels, target.channels, float(heights), target.post_relu)
+
+
+def check_stages(student: StagedNetwork, teacher: StagedNetwork) -> None:
+    """As many stages on both sides, and the same classes."""
+    if len(student) != len(teacher):
+        sides = [f'the {side} has {len(net)} stages ({", ".join(map(str, net.features))})'
+                 for side, net in (('student', student), ('teacher', teacher))]
+        raise ConfigError(f'FCFD: {" and ".join(sides)}; name as many in student_stages as in '
+                          'teacher_stages')
+    if student.classes != teacher.classes:
+        raise ConfigError(f'FCFD: the student has {student.classes} classes, the teacher '
+                          f'{teacher.classes}; they must agree')

@@ -1,0 +1,1 @@
+"""Building a frozen teacher, and what makes its forward cheap."""

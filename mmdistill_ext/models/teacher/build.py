@@ -1,0 +1,148 @@
+"""Getting a teacher ready: strict loading, and what makes its forward cheap."""
+import re
+from typing import Any, Callable, Dict, Optional, Sequence, Tuple, Union
+
+import torch
+from mmcv.cnn import fuse_conv_bn
+from mmengine.hub import get_config
+from mmengine.model import BaseModel
+from mmengine.runner import CheckpointLoader
+from mmrazor.registry import MODELS
+from torch import Tensor, nn
+
+from ...errors import ConfigError
+from ..utils.dry_run import tensors_of
+
+DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
+SHOWN = 8  # keys named in a message, of each kind
+# What PyTorch says of a tensor of another shape.
+MISSHAPEN = re.compile(r'size mismatch for (\S+): .*?\[([\d, ]*)\].*\[([\d, ]*)\]\)\.')
+
+
+def read_checkpoint(path: str) -> Tuple[Dict[str, Tensor], Optional[Sequence[str]]]:
+    """The weights of a model in a checkpoint, without the prefix of a wrapper around it.
+
+    Args:
+        path (str): A file or an address that mmengine can load from.
+
+    Returns:
+        tuple: The weights, of a distilled checkpoint the student's alone; and the names of the
+        classes it was trained on, None where it does not say.
+    """
+    try:
+        checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever a file that is no checkpoint makes of the unpickler
+        reason = str(error).splitlines()[0] if str(error) else 'the file ends too early'
+        raise ConfigError(f'teacher_ckpt {path!r} cannot be loaded: {reason}') from error
+    weights = checkpoint.get('state_dict', checkpoint) if isinstance(checkpoint, dict) else None
+    if not weights or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise ConfigError(f'teacher_ckpt {path!r} holds no state_dict; give a checkpoint of '
+                          'mmengine or a plain dict of tensors')
+    for prefix in ('module.', 'architecture.'):
+        inner = {key[len(prefix):]: value for key, value in weights.items()
+                 if key.startswith(prefix)}
+        weights = inner or weights
+    return weights, _classes_of(checkpoint.get('meta'))
+
+
+def _classes_of(meta: Any) -> Optional[Sequence[str]]:
+    """What mmengine and the releases before it wrote down."""
+    meta = meta if isinstance(meta, dict) else {}
+    for place in (meta.get('dataset_meta') or {}, meta):
+        for key in ('classes', 'CLASSES'):
+            if isinstance(place.get(key), (list, tuple)):
+                return place[key]
+    return None
+
+
+def load_strictly(teacher: nn.Module, path: str) -> None:
+    """Load a checkpoint; missing, unexpected and misshapen keys are an error that lists them."""
+    weights, teacher.checkpoint_classes = read_checkpoint(path)
+    versions = getattr(weights, '_metadata', {})
+    missing, unexpected, misshapen = [], [], []
+
+    # As mmengine does it, but every module sees all keys: the models' own hooks, which run here,
+    # rename the keys of older releases and resize position embeddings.
+    def load(module, prefix=''):
+        module._load_from_state_dict(weights, prefix, versions.get(prefix[:-1], {}), True,
+                                     missing, unexpected, misshapen)
+        for name, child in module.named_children():
+            load(child, f'{prefix}{name}.')
+
+    load(teacher)
+    # Files of before PyTorch 0.4.1 do not count batches.
+    missing = [key for key in missing if not key.endswith('num_batches_tracked')]
+    unexpected = [key for key in dict.fromkeys(unexpected) if key in weights]  # not renamed since
+    misshapen = [MISSHAPEN.sub(r'\1 (checkpoint [\2], teacher [\3])', text) for text in misshapen]
+    wrong = [f'{len(keys)} {kind}: {", ".join(keys[:SHOWN])}{", ..." if keys[SHOWN:] else ""}'
+             for kind, keys in (('missing', missing), ('unexpected', unexpected),
+                                ('misshapen', misshapen)) if keys]
+    if wrong:
+        raise ConfigError(f'teacher_ckpt {path!r} does not fit the teacher '
+                          f'({type(teacher).__name__}): {"; ".join(wrong)}; the config and the '
+                          'checkpoint of one network would fit')
+
+
+def build_teacher(teacher: Union[BaseModel, dict], checkpoint: Optional[str],
+                  random_teacher: bool) -> BaseModel:
+    """A teacher with the weights of its checkpoint, or with none where that is said.
+
+    Args:
+        teacher (BaseModel | dict): A teacher that is built and loaded, or the config of one.
+        checkpoint (str, optional): Its checkpoint.
+        random_teacher (bool): Whether a teacher without checkpoint is meant.
+    """
+    built = isinstance(teacher, BaseModel)
+    if isinstance(teacher, dict):
+        teacher = dict(teacher)
+        if teacher.get('cfg_path') and teacher.pop('pretrained', False):
+            # mmengine would load it, but not strictly.
+            checkpoint = checkpoint or get_config(teacher['cfg_path'], pretrained=True).model_path
+        teacher = MODELS.build(teacher)
+    if not isinstance(teacher, BaseModel):
+        raise ConfigError('teacher is the config of a model or a model of mmengine, found '
+                          f'{type(teacher).__name__}')
+    if checkpoint and random_teacher:
+        raise ConfigError(f'random_teacher=True and teacher_ckpt={checkpoint!r} contradict each '
+                          'other: leave one out')
+    if checkpoint:
+        load_strictly(teacher, checkpoint)
+    elif not (built or random_teacher):
+        raise ConfigError('teacher_ckpt is missing: a teacher with random weights teaches nothing; '
+                          'name its checkpoint, or set random_teacher=True if that is meant')
+    if not random_teacher:
+        teacher.is_init = True  # or the runner's init_weights would overwrite what is loaded
+    return teacher
+
+
+def awaits_weights(teacher: BaseModel) -> bool:
+    """Whether ``init_weights`` will load a checkpoint into a part of the teacher."""
+    return not teacher.is_init and any('Pretrained' in str(getattr(module, 'init_cfg', None))
+                                       for module in teacher.modules())
+
+
+def fuse(teacher: nn.Module, read: Callable[[], Dict[str, list]]) -> None:
+    """Fold every BatchNorm into the convolution before it; what is read must not change by more.
+
+    Args:
+        teacher (nn.Module): A teacher in evaluation mode; changed in place.
+        read (Callable): Runs it on a fixed input and returns what is read, by place.
+    """
+    before = read()
+    fuse_conv_bn(teacher)
+    after = read()
+    for place, outputs in before.items():
+        for a, b in zip(tensors_of(outputs), tensors_of(after[place])):
+            if (a - b).abs().max() > 1e-3 * a.abs().max():
+                raise ConfigError(
+                    f'teacher_fuse_bn: fusing changes what is read at {place!r} by more than '
+                    'rounding (its layers do not run in the order conv, norm); set '
+                    'teacher_fuse_bn=False')
+
+
+def in_format(inputs: Tensor, teacher: nn.Module, channels_last: bool) -> Tensor:
+    """The batch in the precision and memory format that the teacher runs in."""
+    inputs = inputs.to(next(teacher.parameters()).dtype)
+    return inputs.contiguous(memory_format=torch.channels_last) if channels_last else inputs

@@ -1,0 +1,70 @@
+"""Ends a forward as soon as everything that is read from it has been computed."""
+from typing import List, Optional, Tuple
+
+from mmrazor.models.distillers import ConfigurableDistiller
+from mmrazor.models.task_modules.recorder import (
+    ModuleInputsRecorder,
+    ModuleOutputsRecorder,
+    ParameterRecorder,
+)
+from mmrazor.models.task_modules.recorder.base_recorder import BaseRecorder
+from torch import nn
+
+from ..utils.dry_run import get_module
+
+
+class _ReadAll(Exception):
+    """Raised inside a forward when the last feature is there."""
+
+
+class EarlyStop:
+    """A context in which the forward of a model ends after the last feature that is read.
+
+    Args:
+        model (nn.Module): The model whose forward ends early.
+        reads (list[tuple[BaseRecorder, int]]): Recorders of module outputs or inputs, attached to
+            the model, and how many records each must hold.
+    """
+
+    def __init__(self, model: nn.Module, reads: List[Tuple[BaseRecorder, int]]) -> None:
+        self.reads = reads
+        self.active = False
+        for place in {recorder.source for recorder, _ in reads}:
+            # Registered after the recorder's own hook, so it sees the record.
+            get_module(model, place, 'early stop').register_forward_hook(self._after_module)
+
+    def _after_module(self, *_) -> None:
+        if self.active and all(len(recorder.data_buffer) >= count
+                               for recorder, count in self.reads):
+            raise _ReadAll
+
+    def __enter__(self) -> None:
+        self.active = True
+
+    def __exit__(self, kind, *_) -> bool:
+        self.active = False
+        return kind is _ReadAll
+
+
+def teacher_reads(distiller: ConfigurableDistiller) -> Optional[list]:
+    """What a distiller reads from the teacher, as ``EarlyStop`` wants it.
+
+    None where that cannot be said: a recorder of functions or methods, or a delivery, needs the
+    whole forward.
+    """
+    recorders = distiller.teacher_recorders.recorders
+    if distiller.deliveries.deliveries:
+        return None
+    used = [record for mapping in distiller.loss_forward_mappings.values()
+            for record in mapping.values() if not record.get('from_student', True)]
+    used += [level['teacher'] for link in getattr(distiller, 'links', ())
+             for level in link.levels if 'teacher' in level]
+    reads = []
+    for name, recorder in recorders.items():
+        if isinstance(recorder, ParameterRecorder):
+            continue
+        if not isinstance(recorder, (ModuleOutputsRecorder, ModuleInputsRecorder)):
+            return None
+        calls = [record.get('record_idx', 0) for record in used if record['recorder'] == name]
+        reads.append((recorder, max(calls, default=0) + 1))
+    return reads

@@ -1,0 +1,1 @@
+"""What algorithms and distillers of several methods need."""

@@ -1,0 +1,142 @@
+"""The study's page: every row as it came out, and what has not been run."""
+import os
+import platform
+from pathlib import Path
+from typing import Dict, List, Optional
+
+import torch
+
+from mmdistill_ext.analysis.tables import write_between
+
+from . import picture as study_picture
+from .cells import FEWEST, Cells, teacher_cell
+from .rows import Task
+from .stats import Gain, mean_and_deviation, paired_gain
+
+NOT_YET = 'Not run yet'
+PICTURE = 'images/results.png'
+
+
+def write_page(cells: Cells, page: Path) -> None:
+    """Put a picture and the tables of all tasks between the markers of a page."""
+    lines = [f'torch {torch.__version__}, {platform.machine()}, {os.cpu_count()} cores, one thread '
+             'a run.', '']
+    drawn = {}
+    for name, task in cells.tasks.items():
+        figures = {row: figures_of(cells, name, row) for row in task.rows}
+        gains = gains_of(task, figures)
+        lines += task_lines(cells, name, figures, gains)
+        if gains:
+            drawn[f'{task.title}: points of {task.metric_name} added to the student alone'] = {
+                task.rows[row].title: gain for row, gain in gains.items()}
+    if drawn:
+        study_picture.draw(drawn, page.parent / PICTURE)
+        lines[2:2] = [f'![what each row adds to the student alone, 95% intervals]({PICTURE})', '']
+    write_between(page, 'study', '\n'.join(lines))
+
+
+def gains_of(task: Task, figures: Dict[str, Dict[int, float]]) -> Dict[str, Gain]:
+    """What each row adds, where it and the student alone have figures."""
+    gains = {}
+    for row, values in figures.items():
+        alone = figures[task.rows[row].alone]
+        if values and alone and row != task.rows[row].alone:
+            both = sorted(values.keys() & alone.keys())
+            gains[row] = paired_gain([values[s] for s in both], [alone[s] for s in both])
+    return gains
+
+
+def task_lines(cells: Cells, name: str, figures: Dict[str, Dict[int, float]],
+               gains: Dict[str, Gain]) -> List[str]:
+    """One task: its table, which rows are sure to help, how the networks learn."""
+    task = cells.tasks[name]
+    config = cells.config(teacher_cell(name, 'student'))
+    lines = [f'## {task.title}', '',
+             f'{task.scenes.train} scenes to train on, {task.scenes.tune} to choose on, '
+             f'{task.scenes.val} to test on, {config.train_cfg.max_epochs} epochs, '
+             f'{task.seeds} seeds; where fewer have been run so far, their number is in brackets.',
+             '']
+    lines += [f'| | {task.metric_name} | gain, 95% interval | chosen | {task.metric_name} on the '
+              'tune split with each value | s/step | paper |', '|---|---|---|---|---|---|---|']
+    lines += [_teacher_line(cells, name, row) for row in task.teachers]
+    lines += [_line(cells, name, row, values, gains.get(row))
+              for row, values in figures.items() if values]
+    lines += ['', *_verdict(task, figures, gains), *_ends(cells, name, figures), '',
+              *_curves(cells, name), '']
+    return lines
+
+
+def figures_of(cells: Cells, task: str, row: str) -> Dict[int, float]:
+    """What a row reached on the test split, by seed; nothing before the fewest are there."""
+    figures = {cell.seed: cells.tasks[task].scale * result['value']
+               for cell in cells.seeds(task, row) if (result := cells.result(cell))}
+    return figures if len(figures) >= FEWEST else {}
+
+
+def _teacher_line(cells: Cells, task: str, name: str) -> str:
+    result, row = cells.result(teacher_cell(task, name)), cells.tasks[task].teachers[name]
+    value = f'{cells.tasks[task].scale * result["value"]:.2f}, one seed' if result else '-'
+    return f'| {row.title} | {value} | | | | {_step(result)} | |'
+
+
+def _line(cells: Cells, task: str, name: str, values: Dict[int, float],
+          gain: Optional[Gain]) -> str:
+    row, first = cells.tasks[task].rows[name], cells.seeds(task, name)[0]
+    text = ' '.join(f'{value:g}: {cells.tasks[task].scale * reached:.1f}'
+                    for value, reached in cells.tried(task, name).items())
+    number = f'{first.value:g}' if row.values or row.like else ''
+    mean, deviation = mean_and_deviation(list(values.values()))
+    figure = f'{mean:.2f} ± {deviation:.2f}'
+    if len(values) < cells.tasks[task].seeds:
+        figure += f' ({len(values)})'
+    return (f'| {row.title} | {figure} | {_gain(gain)} | {number} | {text} '
+            f'| {_step(cells.result(first))} | {row.paper} |')
+
+
+def _gain(gain: Optional[Gain]) -> str:
+    if gain is None:
+        return ''
+    text = f'{gain.mean:+.2f} ({gain.low:+.2f} to {gain.high:+.2f})'
+    return f'**{text}**' if gain.low > 0 else text
+
+
+def _step(result: Optional[dict]) -> str:
+    return f'{result["step"]:.3f}' if result else ''
+
+
+def _verdict(task: Task, figures: Dict[str, Dict[int, float]],
+             gains: Dict[str, Gain]) -> List[str]:
+    rows = task.rows
+    groups: Dict[str, List[str]] = {
+        'Better than the student alone, the whole interval above zero': [
+            rows[row].title for row, gain in gains.items() if gain.low > 0],
+        'Worse, the whole interval below zero': [
+            rows[row].title for row, gain in gains.items() if gain.high < 0],
+        'Undecided': [
+            rows[row].title for row, gain in gains.items() if gain.low <= 0 <= gain.high],
+        NOT_YET: [rows[row].title for row, values in figures.items() if not values]}
+    return [f'- {text}: {"; ".join(names)}.' for text, names in groups.items() if names]
+
+
+def _ends(cells: Cells, task: str, figures: Dict[str, Dict[int, float]]) -> List[str]:
+    """Rows that wider values might have served better."""
+    names = [row.title for name, row in cells.tasks[task].rows.items() if figures[name]
+             and row.values and cells.chosen(task, name) in (min(row.values), max(row.values))]
+    text = 'Chosen at the end of the values tried, others might be better still'
+    return [f'- {text}: {"; ".join(names)}.'] if names else []
+
+
+def _curves(cells: Cells, task: str) -> List[str]:
+    """How the teachers and the student that trains twice as long learn, epoch by epoch."""
+    lines = []
+    runs = {row.title: cells.result(teacher_cell(task, name))
+            for name, row in cells.tasks[task].teachers.items()}
+    for name, row in cells.tasks[task].rows.items():
+        if row.like == 'student' and cells.seeds(task, name):
+            runs[f'{row.title}, seed 0'] = cells.result(cells.seeds(task, name)[0])
+    for title, result in runs.items():
+        if result:
+            points = ', '.join(f'{epoch}: {cells.tasks[task].scale * value:.1f}'
+                               for epoch, value in result['curve'])
+            lines.append(f'- {title}, test {cells.tasks[task].metric_name} by epoch: {points}.')
+    return lines

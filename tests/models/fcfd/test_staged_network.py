@@ -1,0 +1,228 @@
+"""Cutting networks into stages: what is run in a row is the network, bit for bit."""
+import copy
+
+import mmpretrain.models  # noqa: F401
+import pytest
+import torch
+from mmengine.model import BaseModule
+from mmengine.registry import MODELS as ROOT
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from torch import nn
+from torch.nn import functional as F
+
+import mmdistill_ext  # noqa: F401
+from mmdistill_ext.errors import ConfigError
+from mmdistill_ext.models.fcfd.staged_network import StagedNetwork
+
+LAYERS = [f'backbone.layer{k}' for k in (1, 2, 3, 4)]
+STAGES = [f'backbone.stages.{k}' for k in range(4)]
+SHUFFLE = [f'backbone.layers.{k}' for k in range(3)]
+POOLS = [f'backbone.features.{k}' for k in (3, 6, 9, 12)]
+SWIN = dict(type='SwinTransformer', window_size=2, drop_path_rate=0.3,
+            arch=dict(embed_dims=12, depths=[1, 1, 2, 1], num_heads=[1, 2, 2, 2]))
+CONVNEXT = dict(type='ConvNeXt', arch=dict(depths=[1, 1, 1, 1], channels=[8, 12, 16, 20]),
+                drop_path_rate=0.3)
+NETWORKS = {  # name: (backbone, its channels, the stages that it is cut into by default)
+    'resnet': (dict(type='ResNet', depth=18, base_channels=8, stem_channels=8), 64, LAYERS),
+    'resnet_v1d': (dict(type='ResNetV1d', depth=18, base_channels=8, stem_channels=8), 64, LAYERS),
+    'resnext': (dict(type='ResNeXt', depth=50, groups=4, width_per_group=4, base_channels=16), 512,
+                LAYERS),
+    'seresnet': (dict(type='SEResNet', depth=50, base_channels=8, stem_channels=8, se_ratio=4),
+                 256, LAYERS),
+    'resnet_cifar': (dict(type='ResNet_CIFAR', depth=18, base_channels=8, stem_channels=8), 64,
+                     LAYERS),
+    'regnet': (dict(type='RegNet', arch='regnetx_400mf'), 384, LAYERS),
+    'mobilenet_v1': (dict(type='MobileNetV1'), 1024, LAYERS),
+    'mobilenet_v2': (dict(type='MobileNetV2', widen_factor=0.25), 1280,
+                     [f'backbone.layer{k}' for k in (2, 3, 5, 7)]),
+    'mobilenet_v3': (dict(type='MobileNetV3', arch='small'), 576,
+                     [f'backbone.layer{k}' for k in (1, 3, 8, 11)]),
+    'shufflenet_v1': (dict(type='ShuffleNetV1'), 960, SHUFFLE),
+    'shufflenet_v2': (dict(type='ShuffleNetV2', widen_factor=0.5), 1024, SHUFFLE),
+    'vgg': (dict(type='VGG', depth=11), 512, POOLS),
+    'convnext': (CONVNEXT, 20, STAGES),
+    'convnext_norm_first': (dict(CONVNEXT, gap_before_final_norm=False), 20, STAGES),
+    'swin': (SWIN, 96, STAGES),
+    'cifar_resnet': (dict(type='CIFARResNet', depth=20), 64, LAYERS[:3]),
+    'cifar_wide_resnet': (dict(type='CIFARWideResNet', depth=10, widen_factor=1), 64, LAYERS[:3]),
+    'cifar_vgg': (dict(type='CIFARVGG', depth=8), 512, LAYERS),
+    'cifar_mobilenet_v2': (dict(type='CIFARMobileNetV2'), 1280, LAYERS),
+    'cifar_shufflenet_v1': (dict(type='CIFARShuffleNetV1'), 960, LAYERS[:3]),
+    'cifar_shufflenet_v2': (dict(type='CIFARShuffleNetV2'), 1024, LAYERS[:3]),
+}
+
+
+def classifier(backbone, channels, neck=True, classes=7):
+    torch.manual_seed(0)
+    return MODELS.build(dict(
+        type='ImageClassifier', backbone=copy.deepcopy(backbone),
+        neck=dict(type='GlobalAveragePooling') if neck else None,
+        head=dict(type='LinearClsHead', num_classes=classes, in_channels=channels)))
+
+
+def network(name):
+    backbone, channels, _ = NETWORKS[name]
+    return classifier(backbone, channels, neck=name != 'convnext')
+
+
+def images(n=2, size=64):
+    return torch.randn(n, 3, size, size, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_in_a_row_the_stages_are_the_network(name):
+    model, x = network(name), images(2, 64 if name == 'swin' else 32)
+    before = copy.deepcopy(model.state_dict())
+    net = StagedNetwork(model)
+    assert [feature.name for feature in net.features] == NETWORKS[name][2]
+    assert net.classes == 7
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    for training in (True, False):
+        model.train(training)
+        torch.manual_seed(1)  # for drop path
+        with net.recording() as own:
+            logits = model(x)
+        torch.manual_seed(1)
+        outputs = net.run(0, x)
+        assert len(outputs) == len(net) + 1
+        assert torch.equal(own.logits, logits)
+        for mine, theirs in zip(outputs, [*own.features, logits]):
+            assert torch.equal(mine, theirs)
+    for k, feature in enumerate(own.features, 1):
+        for mine, theirs in zip(net.run(k, feature), [*own.features[k:], own.logits]):
+            assert torch.equal(mine, theirs)
+    for known, feature in zip(net.features, own.features):
+        assert feature.shape[1] == known.channels
+        assert [size * known.image for size in feature.shape[2:]] == \
+            [size * x.shape[2] for size in known.size]
+        assert known.post_relu == bool((feature >= 0).all())
+
+
+def test_vgg_with_fully_connected_layers_needs_larger_images():
+    torch.manual_seed(0)
+    model = MODELS.build(dict(type='ImageClassifier', head=dict(type='ClsHead'),
+                              backbone=dict(type='VGG', depth=11, num_classes=6)))
+    net = StagedNetwork(model.eval())
+    assert net.features[0].image == 224 and net.classes == 6
+    x = images(1, 224)
+    assert torch.equal(net.run(0, x)[-1], model(x))
+
+
+@pytest.mark.parametrize('name, stages', [
+    ('resnet', ['backbone.layer1.0', 'backbone.layer2', 'backbone.layer4.1']),
+    ('resnet', ['backbone.relu', 'backbone.layer3']),
+    ('cifar_vgg', ['backbone.layer1.convs', 'backbone.layer3', 'backbone.layer4']),
+    ('cifar_mobilenet_v2', ['backbone.layer2', 'backbone.layer3.1.0', 'backbone.tail']),
+    ('vgg', ['backbone.features.2', 'backbone.features.9'])])
+def test_stages_by_name(name, stages):
+    model = network(name).eval()
+    net = StagedNetwork(model, stages)
+    assert [feature.name for feature in net.features] == stages
+    with net.recording() as own:
+        logits = model(images())
+    for k, feature in enumerate(own.features, 1):
+        assert torch.equal(net.run(k, feature)[-1], logits)
+        assert len(net.run(k, feature, until=k + 1)) == 1
+
+
+def test_recording_takes_the_features_of_the_loss():
+    model = network('resnet').train()
+    net = StagedNetwork(model)
+    samples = [DataSample().set_gt_label(1) for _ in range(2)]
+    with net.recording() as record:
+        loss = model(images(), samples, mode='loss')['loss']
+    assert torch.equal(loss, F.cross_entropy(record.logits, torch.tensor([1, 1])))
+    assert torch.autograd.grad(loss, record.features[0])[0].abs().sum() > 0
+    model(images() * 2)
+    assert all(not module._forward_hooks for module in model.modules())
+
+
+def test_modules_after():
+    net = StagedNetwork(network('resnet'))
+    after = net.modules_after(3)
+    assert {name.split('.')[0] for name in after} == {'backbone', 'neck', 'head'}
+    assert {name.split('.')[1] for name in after if name.startswith('backbone')} == {'layer4'}
+    assert all(module is net.model.get_submodule(name) for name, module in after.items())
+    assert list(net.modules_after(4)) == ['neck', 'neck.gap', 'head', 'head.loss_module', 'head.fc']
+
+
+def test_modules_may_be_replaced_later():
+    model = network('resnet').eval()
+    net = StagedNetwork(model)
+    model.backbone.layer4 = nn.Conv2d(32, 64, 1)
+    x = images()
+    assert torch.equal(net.run(0, x)[-1], model(x))
+
+
+def test_a_copy_runs_the_copy():
+    net = StagedNetwork(network('resnet').eval())
+    other = copy.deepcopy(net)
+    for parameter in net.model.parameters():
+        parameter.data.zero_()
+    assert net.run(0, images())[-1].abs().max() == 0
+    assert torch.equal(other.run(0, images())[-1], other.model(images()))
+    assert other.run(0, images())[-1].abs().max() > 0
+
+
+@ROOT.register_module()
+class NotARow(BaseModule):
+    """Adds the output of its first layer after the second."""
+
+    def __init__(self, inplace=False):
+        super().__init__()
+        self.layer1, self.layer2 = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3, padding=1)
+        self.layer3 = nn.Sequential(nn.ReLU(inplace=inplace), nn.Conv2d(4, 4, 1))
+        self.inplace = inplace
+
+    def forward(self, x):
+        first = self.layer1(x)
+        second = self.layer2(first)
+        return self.layer3(second if self.inplace else second + first),
+
+
+@pytest.mark.parametrize('stages, found, fits', [
+    (['backbone.layer2', 'backbone.layer1'], "found ['backbone.layer2', 'backbone.layer1']",
+     "the order is ['backbone.layer1', 'backbone.layer2']"),
+    (['backbone.layer2', 'backbone.layer2'], 'once', 'backbone.layer2'),
+    (['backbone.layers2'], "no module 'backbone.layers2'", "'backbone.layer2'"),
+    (['backbone.layer2', 'neck'], "'neck' gives [1, 64]", 'a module before it'),
+    (['backbone.layer1.0.downsample'], 'no module', 'backbone.layer'),
+    (['backbone.layer2.0.downsample'], 'not on the way', 'backbone.layer2.1, backbone.layer3'),
+    (['backbone.layer2.0.conv1'], 'in a row do not give', 'name stages between'),
+])
+def test_wrong_stages_say_what_would_fit(stages, found, fits):
+    with pytest.raises(ConfigError) as error:
+        StagedNetwork(network('resnet'), stages, 'student_stages')
+    message = str(error.value)
+    assert message.startswith('student_stages: ') and '\n' not in message
+    assert found in message and fits in message
+
+
+def test_what_is_not_a_row_is_refused():
+    model = classifier(dict(type='NotARow'), 4)
+    with pytest.raises(ConfigError, match='cannot be cut after .backbone.layer2.'):
+        StagedNetwork(model, ['backbone.layer1', 'backbone.layer2'])
+    with pytest.raises(ConfigError, match='no default for NotARow; name the modules'):
+        StagedNetwork(model)
+
+
+def test_a_stage_that_is_overwritten_is_mended():
+    model = classifier(dict(type='NotARow', inplace=True), 4).eval()
+    before = model(images())
+    net = StagedNetwork(model, ['backbone.layer1', 'backbone.layer2'])
+    with net.recording() as own:
+        assert torch.equal(model(images()), before)
+    assert own.features[1].min() < 0 and not net.features[1].post_relu
+    assert torch.equal(net.run(2, own.features[1])[-1], before)
+
+
+def test_sides_are_not_touched():
+    model = network('resnet').train()
+    model.backbone.layer1.eval()
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    StagedNetwork(model)
+    assert torch.equal(torch.rand(3), expected)
+    assert model.training and not model.backbone.layer1.training

@@ -1,0 +1,115 @@
+"""What reaches the teacher: the batch, its format, and no state of anybody else's."""
+import random
+
+import numpy as np
+import pytest
+import torch
+from mmengine.model import ImgDataPreprocessor
+
+from mmdistill_ext.models.teacher.preprocessor import TwoPreprocessors, preprocessor_for
+from tests.small import batch, build, model_config
+
+LINK = dict(student='backbone.layer4', teacher='backbone.layer4', connector='MLPConnector',
+            loss='FeatureL2Loss')
+
+
+def algorithm(task='cls', **fields):
+    torch.manual_seed(0)
+    return build(dict(
+        type='LeanTeacherDistill', random_teacher=True, architecture=model_config(task),
+        teacher=model_config(task, 16), distiller=dict(type='LinkDistiller', links=dict(
+            loss_feature=LINK)), **fields)).train()
+
+
+def losses(model, task='cls'):
+    return model(**model.data_preprocessor(batch(task), True), mode='loss')
+
+
+@pytest.mark.parametrize('dtype, autocast', [('bf16', False), (None, True)])
+def test_autocast_is_off_for_a_teacher_of_a_precision_of_its_own(dtype, autocast):
+    model, product = algorithm(teacher_dtype=dtype), {}
+    for side in ('teacher', 'student'):
+        getattr(model, side).backbone.register_forward_pre_hook(
+            lambda *_, side=side: product.update({side: (torch.eye(2) @ torch.eye(2)).dtype}))
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        losses(model)
+    assert product['student'] == torch.bfloat16
+    assert product['teacher'] == (torch.bfloat16 if autocast else torch.float32)
+
+
+def test_teacher_module_inplace():
+    def inplace(model):
+        return [module.inplace for module in model.teacher.modules() if hasattr(module, 'inplace')]
+
+    assert any(inplace(algorithm()))
+    off = inplace(algorithm(teacher_module_inplace=False))
+    assert off and not any(off)
+
+
+def test_what_mmrazors_own_algorithms_record_is_not_overwritten():
+    """A ReLU follows the BatchNorm; MMRazor turns ``inplace`` off in all of the student."""
+    torch.manual_seed(0)
+    model = build(dict(
+        type='SelfDistill', architecture=model_config('cls'), distiller=dict(
+            type='ConfigurableDistiller',
+            student_recorders=dict(bn=dict(type='ModuleOutputs', source='backbone.bn1')))))
+    losses(model.train())
+    assert model.distiller.student_recorders.get_recorder('bn').data_buffer[0].min() < 0
+
+
+@pytest.mark.parametrize('channels_last', [True, False])
+def test_the_batch_is_in_the_teachers_memory_format(channels_last):
+    model, formats = algorithm(teacher_channels_last=channels_last), []
+    model.teacher.backbone.register_forward_pre_hook(lambda _, args: formats.append(
+        args[0].is_contiguous(memory_format=torch.channels_last)))
+    losses(model)
+    assert formats == [channels_last]
+
+
+DRAWS = dict(random=random.random, numpy=np.random.rand, torch=lambda: torch.rand(1).item())
+
+
+class Shifting(ImgDataPreprocessor):
+    """Adds a random number to the batch."""
+
+    def __init__(self, source, **kwargs):
+        super().__init__(**kwargs)
+        self.source = source
+
+    def forward(self, data, training=False):
+        data = super().forward(data, training)
+        return dict(data, inputs=data['inputs'] + DRAWS[self.source]())
+
+
+@pytest.mark.parametrize('source', DRAWS)
+def test_both_networks_get_one_random_draw(source):
+    """Whichever generator it is from, and the next draw is what it would be without a teacher."""
+    data = dict(inputs=[torch.zeros(3, 4, 4)], data_samples=None)
+    student = Shifting(source, mean=[0.] * 3, std=[1.] * 3)
+    two = TwoPreprocessors(student, dict(mean=torch.ones(3, 1, 1), std=torch.ones(3, 1, 1)))
+
+    def seeded(preprocessor):
+        random.seed(0), np.random.seed(0), torch.manual_seed(0)
+        return preprocessor(data, True), DRAWS[source]()
+
+    (alone, after_alone), (both, after_both) = seeded(student), seeded(two)
+    assert torch.equal(both['inputs'], alone['inputs']) and after_alone == after_both
+    assert torch.equal(both['teacher_inputs'], both['inputs'] - 1)
+
+
+def test_labels_are_mixed_once():
+    """mmpretrain writes mixed labels into the samples, and mixes those that it finds there."""
+
+    def preprocessor(mean):
+        config = model_config('cls')
+        config['data_preprocessor'].update(mean=[mean] * 3, num_classes=5)
+        return build(dict(config, train_cfg=dict(augments=[dict(type='Mixup', alpha=1.)]))
+                     ).data_preprocessor
+
+    student = preprocessor(120.)
+    scores = []
+    for each in (student, preprocessor_for(student, preprocessor(100.))):
+        np.random.seed(0), torch.manual_seed(0)
+        samples = each(batch('cls', images=4), True)['data_samples']
+        scores.append(torch.stack([sample.gt_score for sample in samples]))
+    assert torch.equal(*scores) and ((0 < scores[0]) & (scores[0] < 1)).any()

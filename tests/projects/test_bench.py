@@ -1,0 +1,85 @@
+"""The bench's figures that do not depend on the machine's mood, on its own networks."""
+import pytest
+
+from mmdistill_ext.analysis.measure import flops_of, saved_bytes
+from mmdistill_ext.analysis.tables import write_between
+from mmdistill_ext.errors import ConfigError
+from projects.bench.batches import random_batch
+from projects.bench.rows_mlp import mlp_rows
+from projects.bench.table import draw, markdown
+from projects.bench.targets import TARGETS, floor_of, held_against
+
+PARTS = ('student', 'teacher forward', 'connectors and losses')
+
+
+def weights(model):
+    return sum(value.numel() * value.element_size() for value in model.state_dict().values())
+
+
+@pytest.mark.train
+@pytest.mark.parametrize('task', ['cls', 'seg', 'det'])
+def test_a_step_is_its_parts_and_nothing_more(task):
+    builders = mlp_rows(task, random_batch(task, (2, 3, 64, 64)))
+    flops, saved, checkpoint = {}, {}, {}
+    for name in (*PARTS, 'ours'):
+        row = builders[name]()
+        flops[name] = flops_of(row.step)
+        saved[name] = saved_bytes(row.forward, row.model, row.given)
+        checkpoint[name] = weights(row.model)
+    assert not any('BatchNorm' in type(part).__name__ for part in row.model.teacher.modules())
+    assert flops['ours'] == sum(flops[part] for part in PARTS)
+    assert saved['teacher forward'] == 0
+    assert saved['ours'] <= 1.03 * (saved['student'] + saved['connectors and losses'])
+    assert checkpoint['ours'] == checkpoint['student'] + checkpoint['connectors and losses']
+    for name in builders.keys() - flops.keys():
+        assert builders[name]().model.training
+
+
+def rows(**seconds):
+    return {name: dict(seconds=value, fastest=value, slowest=value, gflop=10. * value,
+                       saved_mb=100., checkpoint_mb=10., distill_loss=2.,
+                       shares={'aten::mm': .75, 'aten::add': .25})
+            for name, value in seconds.items()}
+
+
+RESULTS = {
+    'cls': rows(**{'student': 3., 'teacher forward': 2., 'connectors and losses': 1.,
+                   "MMRazor's MGD": 12., 'ours': 5.4, 'ours, fast teacher': 4.5}),
+    'tffd': rows(**{'student': 1., 'Tf-FD': 1.2})}
+MACHINE = dict(device='a machine', threads=2, torch='2', precision='float32', float32=20.,
+               bfloat16=40.)
+
+
+def test_figures_stand_beside_their_targets():
+    held = {(held.group, held.text): (held.figure, held.most, held.limit)
+            for held in held_against(RESULTS, MACHINE)}
+    assert floor_of(RESULTS['cls']) == 6
+    assert held['cls', 'time, of the floor'] == pytest.approx([.9, .95, (4 + 20 / 20) / 6])
+    assert held['cls', 'time with the fast teacher, of the floor'] == pytest.approx(
+        [.75, .80, (4 + 20 / 40) / 6])
+    figure, most, limit = held['cls', "time with the fast teacher, of MMRazor's MGD"]
+    assert (figure, most, limit) == (4.5 / 12, .75, None)
+    assert held['tffd', 'time, of the plain student'][:2] == pytest.approx([1.2, 1.05])
+    # a row that was not run has no figure
+    assert ('cls', 'time, of MMRazor with our connector and loss') not in held
+    texts = [target.text for targets in TARGETS.values() for target in targets]
+    table = markdown(RESULTS, MACHINE)
+    assert '| tffd | time, of the plain student | 1.200 | 1.050 | **missed** |' in table
+    assert '| cls | time, of the floor | 0.900 | 0.950 | holds | 0.833 |' in table
+    assert len(texts) == 31
+    assert '- tffd, Tf-FD: mm 75 %, add 25 %' in table and '- cls' not in table
+
+
+def test_the_table_goes_between_its_markers_and_a_picture_is_drawn(tmp_path):
+    page = tmp_path / 'page.md'
+    page.write_text('before\n<!-- bench cpu -->\nold\n<!-- bench cpu -->\nafter\n')
+    write_between(page, 'bench cpu', 'new')
+    assert page.read_text() == 'before\n<!-- bench cpu -->\nnew\n<!-- bench cpu -->\nafter\n'
+    draw(RESULTS, tmp_path / 'bench.png')
+    assert (tmp_path / 'bench.png').stat().st_size > 1000
+
+
+def test_a_row_that_does_not_exist():
+    from projects.bench.run import run_group
+    with pytest.raises(ConfigError, match="tffd has no 'Tf-F'; did you mean 'Tf-FD'"):
+        run_group('tffd', 'Tf-F', 1, 'cpu', False, None)
