@@ -4,7 +4,7 @@ import sys
 
 SCRIPT = '''
 import atexit, os, sys, torch
-from mmdistill_ext import cli
+from mmdistill_ext.cli import command as cli
 
 def threads():
     return len(os.listdir('/proc/self/task'))
