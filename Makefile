@@ -1,7 +1,11 @@
 # Every target sets up what it needs: `make demo` or `make test` is the first thing to type.
 # STACK=torch21 runs a target on the older official stack. A test takes one core (one thread): one
 # process for each core.
-PYTHON ?= python3.11
+# The first that runs: what a version manager puts on the path may answer and then fail.
+ifndef PYTHON
+PYTHON := $(firstword $(foreach python,python3.11 python3.12 python3.10,\
+	$(shell $(python) -c '' 2>/dev/null && echo $(python))))
+endif
 STACK ?= default
 VENV := $(if $(filter torch21,$(STACK)),.venv-torch21,.venv)
 RUN := $(VENV)/bin/python
@@ -10,9 +14,9 @@ PYTEST := $(RUN) -m pytest -n auto --dist worksteal
 .PHONY: env demo demo-det demo-seg study test test-slurm test-gpu soak nightly test-browser quick bench lint clean distclean
 
 env:
-	@command -v $(PYTHON) >/dev/null || { echo "[set-up] STOPPED: there is no $(PYTHON): \
-	apt-get install python3.11 python3.11-venv python3.11-dev, or make PYTHON=/path/to/python3.11" \
-	>&2; exit 1; }
+	@[ -n "$(PYTHON)" ] && $(PYTHON) -c '' || { echo "[set-up] STOPPED: \
+	$(or $(PYTHON),none of python3.11 python3.12 python3.10) does not run: apt-get install \
+	python3.11 python3.11-venv python3.11-dev, or make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) tools/setup_env.py --stack $(STACK)
 
 demo: env
