@@ -11,7 +11,7 @@ VENV := $(if $(filter torch21,$(STACK)),.venv-torch21,.venv)
 RUN := $(VENV)/bin/python
 PYTEST := $(RUN) -m pytest -n auto --dist worksteal
 
-.PHONY: env demo demo-det demo-seg study test test-slurm test-gpu soak nightly test-browser quick bench lint clean distclean
+.PHONY: env demo demo-det demo-seg study test test-slurm test-gpu soak nightly test-browser quick docs bench lint clean distclean
 
 env:
 	@[ -n "$(PYTHON)" ] && $(PYTHON) -c '' || { echo "[set-up] STOPPED: \
@@ -63,6 +63,11 @@ test-slurm: env
 # Half an hour of training with kills at random times.
 soak: env
 	$(RUN) -m projects.demo.soak
+
+# The pages as a site, in work_dirs/site; a warning is an error.
+docs: env
+	$(RUN) -m sphinx -q -W --keep-going -c docs -b html . work_dirs/site
+	@echo "-> work_dirs/site/docs/index.html"
 
 bench: env
 	$(RUN) -m projects.bench --write-docs
