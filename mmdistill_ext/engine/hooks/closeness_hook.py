@@ -54,6 +54,6 @@ class ClosenessHook(Hook):
         size = runner.val_dataloader.batch_size or 1
         loader = DataLoader(chosen, batch_size=size, collate_fn=pseudo_collate)
         for name, value in closeness.measure(model, list(loader)).items():
-            # mmengine logs the mean of the last ten of whatever has 'loss' in its name, as links do.
+            # mmengine logs the mean of the last ten of what has 'loss' in its name, as links have.
             runner.message_hub.log_scalars.pop(f'val/{name}', None)
             runner.message_hub.update_scalar(f'val/{name}', value)
