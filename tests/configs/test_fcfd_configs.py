@@ -2,8 +2,13 @@
 from dataclasses import dataclass, field
 
 import pytest
+import torch
 import yaml
+from mmengine.registry import MODELS
+from mmrazor.registry import HOOKS
+from torch import nn
 
+from mmdistill_ext.engine.hooks.loss_weight_hook import factor_at
 from mmdistill_ext.models.losses import DecoupledKLLoss
 
 from .tiny import CONFIGS, build_model, load
@@ -115,9 +120,16 @@ def check_schedule(config, lr):
     assert config.param_scheduler.gamma == 0.1 and config.param_scheduler.by_epoch
     assert config.train_cfg.max_epochs == 240
     assert config.train_dataloader.batch_size == 64
-    hook, = config.custom_hooks
-    assert plain(hook) == dict(type='mmrazor.LossWeightHook', loss='loss_mse',
-                               phases=[dict(begin=0, end=20, start=0., stop=1.)])
+    check_ramp(config, 20)
+
+
+def check_ramp(config, epochs):
+    """(e + 1) / epochs in epoch e, and never more than 1."""
+    assert [config.type for config in config.custom_hooks] == ['mmrazor.LossWeightHook']
+    hook = HOOKS.build(config.custom_hooks[0])
+    assert hook.loss == 'loss_mse' and hook.by_epoch
+    for epoch in range(config.train_cfg.max_epochs):
+        assert factor_at(hook.phases, epoch) == pytest.approx(min(1, (epoch + 1) / epochs))
 
 
 @pytest.mark.parametrize('name', PAIRS)
@@ -137,6 +149,27 @@ def test_cifar_pairs(name):
         assert (side['head'].in_channels, side['head'].num_classes) == (channels, 100)
         if side is model.teacher:
             assert model.teacher_ckpt == f'checkpoints/cifar100/{checkpoint}.pth'
+
+
+@pytest.mark.parametrize('name', PAIRS)
+def test_a_classifier_starts_as_in_repdistiller(name):
+    student = name.split('_')[1]
+    head = load(CLS / f'fcfd_{name}_{CIFAR}').model.architecture['head']
+    head = MODELS.build(dict(head, type='mmpretrain.LinearClsHead'))
+    torch.manual_seed(0)
+    pytorchs = nn.Linear(NETWORKS[student][1], 100)
+    torch.manual_seed(0)
+    head.fc.reset_parameters()
+    head.init_weights()
+    weight, bias = head.fc.weight, head.fc.bias
+    if student.startswith(('vgg', 'mobilenet')):
+        assert weight.std().item() == pytest.approx(0.01, rel=0.01)
+        assert not torch.equal(weight, pytorchs.weight) and not bias.any()
+    elif student.startswith('wrn'):
+        assert weight.std().item() == pytest.approx(pytorchs.weight.std().item(), rel=0.01)
+        assert weight.abs().max() <= NETWORKS[student][1]**-0.5 and not bias.any()
+    else:
+        assert torch.equal(weight, pytorchs.weight) and torch.equal(bias, pytorchs.bias)
 
 
 @pytest.mark.train  # builds all ten
@@ -211,7 +244,7 @@ def test_imagenet(name):
         optimizer=dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=1e-4))
     assert config.param_scheduler.milestones == [30, 60, 90]
     assert config.train_cfg.max_epochs == 100 and config.train_dataloader.batch_size == 32
-    assert config.custom_hooks[0].phases == [dict(begin=0, end=5, start=0., stop=1.)]
+    check_ramp(config, 5)
     assert plain(model.loss_kd) == plain(model.loss_func_kl) == dict(type='KLDivergence', tau=1)
     assert plain(model.loss_mse) == dict(type='FeatureMSELoss', loss_weight=IN1K[name])
     assert plain(model.paths) == dict(num=2) and config.find_unused_parameters

@@ -18,7 +18,7 @@ custom_hooks = [
     dict(
         type='mmrazor.LossWeightHook',
         loss='loss_mse',
-        phases=[dict(begin=0, end=20, start=0., stop=1.)])
+        phases=[dict(begin=0, end=19, start=0.05, stop=1.)])
 ]
 find_unused_parameters = True  # the bridges of paths that are not drawn
 
@@ -34,7 +34,11 @@ network = dict(
     type='ImageClassifier',
     data_preprocessor=normalize,
     neck=dict(type='GlobalAveragePooling'),
-    head=dict(type='LinearClsHead', num_classes=100, loss=dict(type='CrossEntropyLoss')))
+    head=dict(
+        type='LinearClsHead',
+        num_classes=100,
+        init_cfg=None,  # PyTorch's own, as in RepDistiller's ResNets and ShuffleNets
+        loss=dict(type='CrossEntropyLoss')))
 model = dict(
     _scope_='mmrazor',
     type='FCFDDistill',

@@ -12,7 +12,7 @@ custom_hooks = [
     dict(
         type='mmrazor.LossWeightHook',
         loss='loss_mse',
-        phases=[dict(begin=0, end=5, start=0., stop=1.)])
+        phases=[dict(begin=0, end=4, start=0.2, stop=1.)])
 ]
 find_unused_parameters = True  # the bridges of paths that are not drawn
 

@@ -6,7 +6,9 @@ optim_wrapper = dict(optimizer=dict(lr=0.01))
 model = dict(
     architecture=dict(
         backbone=dict(type='CIFARMobileNetV2', widen_factor=0.5),
-        head=dict(in_channels=1280)),
+        head=dict(  # starts as in RepDistiller
+            in_channels=1280,
+            init_cfg=dict(_delete_=True, type='Normal', layer='Linear', std=0.01))),
     teacher=dict(
         backbone=dict(type='ResNet_CIFAR', depth=50),
         head=dict(in_channels=2048)),

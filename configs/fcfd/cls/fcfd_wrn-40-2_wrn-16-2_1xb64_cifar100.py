@@ -4,7 +4,10 @@ _base_ = '../_base_/cifar100.py'
 model = dict(
     architecture=dict(
         backbone=dict(type='CIFARWideResNet', depth=16, widen_factor=2),
-        head=dict(in_channels=128)),
+        head=dict(  # starts as in RepDistiller: PyTorch's weight, no bias
+            in_channels=128,
+            init_cfg=dict(
+                _delete_=True, type='Uniform', layer='Linear', a=-128**-0.5, b=128**-0.5))),
     teacher=dict(
         backbone=dict(type='CIFARWideResNet', depth=40, widen_factor=2),
         head=dict(in_channels=128)),
