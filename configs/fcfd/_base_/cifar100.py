@@ -45,6 +45,6 @@ model = dict(
     architecture=network,
     teacher=network,
     paths=dict(num=2),
-    loss_kd=dict(type='KLDivergence', tau=8),
-    loss_func_kl=dict(type='KLDivergence', tau=8),
+    loss_kd=dict(type='KLDivergence', tau=4),
+    loss_func_kl=dict(type='KLDivergence', tau=4),
     loss_mse=dict(type='FeatureMSELoss', loss_weight=5.))

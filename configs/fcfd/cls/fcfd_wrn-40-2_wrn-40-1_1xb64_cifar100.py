@@ -10,6 +10,4 @@ model = dict(
     teacher=dict(
         backbone=dict(type='CIFARWideResNet', depth=40, widen_factor=2),
         head=dict(in_channels=128)),
-    teacher_ckpt='checkpoints/cifar100/wrn_40_2.pth',
-    loss_kd=dict(tau=4),
-    loss_func_kl=dict(tau=4, loss_weight=0.2))
+    teacher_ckpt='checkpoints/cifar100/wrn_40_2.pth')
