@@ -1,10 +1,13 @@
 """configs/fcfd/cls against the recipes of the paper, written down here a second time."""
+import copy
 from dataclasses import dataclass
 
 import pytest
 import torch
 import yaml
+from mmengine.model import convert_sync_batchnorm
 from mmengine.registry import MODELS
+from mmpretrain.structures import DataSample
 from mmrazor.registry import HOOKS
 from torch import nn
 
@@ -86,6 +89,7 @@ ABLATIONS = {
     'fcfd-position2': (dict(paths=dict(num=2, k_min=2)), False),
     'fcfd-partial': (dict(partial=True, s2t_terms='l2'), True)}
 IN1K = {'resnet34_resnet18': 0.02, 'resnet50_mobilenet-v1': 5}  # weight of the MSE terms
+SGD_IN1K = dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=1e-4, nesterov=True)
 
 
 def plain(config):
@@ -97,7 +101,7 @@ def plain(config):
 
 def test_the_recipes_are_these():
     names = {f'fcfd_{pair}_{CIFAR}' for pair in PAIRS}
-    names |= {f'fcfd_{pair}_8xb32_in1k.py' for pair in IN1K}
+    names |= {f'fcfd_{pair}_8xb32{variant}_in1k.py' for pair in IN1K for variant in ('', '-fp32')}
     names |= {f'{name}_{BEST}_{CIFAR}' for name in
               (*ABLATIONS, 'fcfd-online', 'fcfd-mlp-tffd')}
     names |= {f'fcfd-{other}_{pair}_{CIFAR}' for other in ('dkd', 'simkd') for pair in COMBINED}
@@ -269,17 +273,76 @@ def test_imagenet(name):
     config = load(CLS / f'fcfd_{name}_8xb32_in1k.py')
     model = config.model
     assert plain(config.optim_wrapper) == dict(
-        type='AmpOptimWrapper', loss_scale='dynamic',
-        optimizer=dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=1e-4))
+        type='AmpOptimWrapper', loss_scale='dynamic', optimizer=SGD_IN1K)
     assert config.param_scheduler.milestones == [30, 60, 90]
+    assert config.param_scheduler.gamma == 0.1
     assert config.train_cfg.max_epochs == 100 and config.train_dataloader.batch_size == 32
     check_ramp(config, 5)
     assert plain(model.loss_kd) == plain(model.loss_func_kl) == dict(type='KLDivergence', tau=1)
     assert plain(model.loss_mse) == dict(type='FeatureMSELoss', loss_weight=IN1K[name])
     assert plain(model.paths) == dict(num=2) and config.find_unused_parameters
     teacher, student = name.split('_')
-    assert teacher in model.teacher.cfg_path and teacher in model.teacher_ckpt
+    assert model.teacher.cfg_path == f'mmpretrain::resnet/{teacher}_8xb32_in1k.py'
+    assert model.teacher_ckpt == f'checkpoints/imagenet/{teacher}.pth'
     algorithm = build_model(config)
-    assert len(algorithm.sampler.candidates) == 6
+    assert len(algorithm.sampler.candidates) == 6 and not algorithm.teacher_norm_eval
     for net in (algorithm.student_net, algorithm.teacher_net):
         assert [feature.image / feature.size[0] for feature in net.features] == [4, 8, 16, 32]
+    own, theirs = (net.data_preprocessor for net in (algorithm.student, algorithm.teacher))
+    assert torch.equal(own.mean, theirs.mean) and torch.equal(own.std, theirs.std)
+    check_start(algorithm.student)
+
+
+def check_start(student):
+    """As torchvision's ResNet-18 and a MobileNetV1 of PyTorch's own layers start."""
+    bound = student.head.fc.in_features**-0.5  # of PyTorch's Linear
+    for part in (student.head.fc.weight, student.head.fc.bias):
+        assert 0.9 * bound < part.abs().max() <= bound
+    for module in student.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            assert (module.weight == 1).all() and not module.bias.any()
+        if isinstance(module, nn.Conv2d) and module.weight.numel() > 2000:
+            cout, cin, height, width = module.weight.shape
+            std, most = module.weight.std().item(), module.weight.abs().max().item()
+            if type(student.backbone).__name__ == 'MobileNetV1':
+                bound = (cin * height * width)**-0.5
+                assert std == pytest.approx(bound / 3**0.5, rel=0.05) and most <= bound
+            else:
+                assert std == pytest.approx((2 / (cout * height * width))**0.5, rel=0.05)
+
+
+@pytest.mark.parametrize('name', IN1K)
+def test_imagenet_in_float32_differs_in_nothing_else(name):
+    base, config = (load(CLS / f'fcfd_{name}_8xb32{variant}_in1k.py') for variant in ('', '-fp32'))
+    assert plain(config.optim_wrapper) == dict(type='OptimWrapper', optimizer=SGD_IN1K)
+    assert {**base, 'optim_wrapper': None} == {**config, 'optim_wrapper': None}
+
+
+@pytest.mark.train
+def test_sync_bn_reaches_student_teacher_bridges_and_leaves_paths_their_statistics():
+    """Converted as a runner does it: alone a process gives what BatchNorm gives."""
+    config = load(CLS / 'fcfd_resnet34_resnet18_8xb32_in1k.py')
+    assert config.sync_bn == 'torch'
+    config.model.paths.num = 'all'
+    torch.manual_seed(0)
+    plain = build_model(config).double()
+    algorithm = copy.deepcopy(plain)
+    converted = convert_sync_batchnorm(algorithm, config.sync_bn)
+    assert converted is algorithm
+    kinds = {name: type(module) for name, module in algorithm.named_modules()
+             if isinstance(module, nn.modules.batchnorm._BatchNorm)}
+    assert set(kinds.values()) == {nn.SyncBatchNorm}
+    assert {name.split('.')[0] for name in kinds} == {'architecture', 'teacher', 'bridges'}
+    assert algorithm.student_net.model is algorithm.student
+    images = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0)).double()
+    samples = [DataSample().set_gt_label(i) for i in range(4)]
+    plain.train()
+    losses = [net(images, samples, mode='loss') for net in (plain, algorithm.train())]
+    assert losses[0].keys() == losses[1].keys()
+    for key, value in losses[0].items():
+        torch.testing.assert_close(losses[1][key], value)
+    for key, value in plain.state_dict().items():
+        torch.testing.assert_close(algorithm.state_dict()[key], value, msg=key)
+    moved = [key for key, value in algorithm.state_dict().items()
+             if key.startswith('path_stats.') and key.endswith('tracked') and value == 1]
+    assert len({key.split('.')[1] for key in moved}) == 6
