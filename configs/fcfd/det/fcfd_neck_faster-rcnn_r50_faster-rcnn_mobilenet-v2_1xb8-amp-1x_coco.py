@@ -1,5 +1,5 @@
-# COCO, Faster R-CNN R50 -> MobileNetV2: the paper's Table 3. The student starts from mmdet's weights
-# and takes the RGB images they were trained on; the authors' take BGR and are not in mmdet's zoo.
+# COCO, Faster R-CNN R50 -> MobileNetV2: the paper's Table 3. The student starts from mmdet's
+# weights and takes RGB images as they do; the authors' take BGR and are not in mmdet's zoo.
 _base_ = '../_base_/coco.py'
 
 find_unused_parameters = True  # MobileNetV2 has one layer more, which a classifier reads
