@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from ...errors import ConfigError
 from ..utils.dry_run import dry_run, get_module, untouched
-from ..utils.stages import default_stages
+from ..utils.stages import fcfd_stages
 from .chain import Chain, feature_of, find_chain
 
 PIXELS = (64, 224)  # of the image that shapes are learned from: the first that the model takes
@@ -69,7 +69,7 @@ class StagedNetwork:
     Args:
         model (nn.Module): Has a ``backbone`` and returns logits when called with images.
         stages (Sequence[str], optional): The modules that stages end with, shallow to deep.
-            Defaults to what :func:`default_stages` says.
+            Defaults to what :func:`fcfd_stages` says.
         what (str): Who asks, for messages. Defaults to 'stages'.
 
     Attributes:
@@ -80,7 +80,7 @@ class StagedNetwork:
     def __init__(self, model: nn.Module, stages: Optional[Sequence[str]] = None,
                  what: str = 'stages') -> None:
         self.model = model
-        ends = list(stages or default_stages(model.backbone, what))
+        ends = list(stages or fcfd_stages(model.backbone, what))
         for name in ends:
             get_module(model, name, what)
         with untouched(model):
