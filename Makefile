@@ -11,7 +11,7 @@ VENV := $(if $(filter torch21,$(STACK)),.venv-torch21,.venv)
 RUN := $(VENV)/bin/python
 PYTEST := $(RUN) -m pytest -n auto --dist worksteal
 
-.PHONY: env demo demo-det demo-seg study test test-slurm test-gpu soak nightly test-browser quick docs bench lint clean distclean
+.PHONY: env demo demo-det demo-seg study test test-slurm test-gpu soak nightly pythons test-browser quick docs bench lint clean distclean
 
 env:
 	@[ -n "$(PYTHON)" ] && $(PYTHON) -c '' || { echo "[set-up] STOPPED: \
@@ -50,8 +50,19 @@ test-gpu: env
 	$(PYTEST) -m gpu
 
 # Ten times as many examples of hostile input, and what else takes minutes.
-nightly: env
+nightly: env pythons
 	$(PYTEST) -m nightly
+
+# The other Pythons, each in a clone of its own: each compiles mmcv once. `make pythons` tries those
+# of PYTHONS that run here.
+PYTHONS ?= python3.10 python3.12
+pythons:
+	@for python in $(PYTHONS); do \
+		$$python -c '' 2>/dev/null || { echo "[pythons] $$python does not run here: left out"; continue; }; \
+		folder=work_dirs/pythons/$$(basename $$python); \
+		rm -rf $$folder && git clone -q . $$folder || exit 1; \
+		$(MAKE) -C $$folder PYTHON=$$python quick demo || exit 1; \
+	done
 
 # Slurm on this machine, on loopback, while the tests run.
 test-slurm: env
