@@ -1,9 +1,9 @@
 """Random numbers that do not depend on how often a run was interrupted."""
+import random
 from functools import partial
 from typing import Any
 
 from mmengine.dataset import worker_init_fn
-from mmengine.dist import get_world_size
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 from mmengine.runner.utils import set_random_seed
@@ -12,17 +12,30 @@ from mmrazor.registry import HOOKS
 from ...errors import ConfigError
 
 
+def seed_at(seed: int, time: int) -> int:
+    """A seed for one epoch or iteration of one run.
+
+    Hashed, as the paths of FCFD are drawn: with ``seed + time``, run 1 would draw in epoch 0 what
+    run 0 draws in epoch 1, and seeds that share their random numbers are no independent runs.
+
+    Args:
+        seed (int): The run's seed.
+        time (int): The epoch or iteration, from 0.
+    """
+    return random.Random(f'{seed} {time}').getrandbits(31)
+
+
 @HOOKS.register_module()
 class EpochSeedHook(Hook):
-    """Seeds all generators with ``seed + epoch`` when an epoch starts.
+    """Seeds all generators from the run's seed and the epoch when an epoch starts.
 
     mmengine's checkpoints hold no random state. With this hook a run that was resumed draws the
     augmentations and dropout masks of the run that was left alone. Workers are seeded anew in
     each epoch too, so they may not outlive one: ``persistent_workers=False``.
 
-    Where training counts iterations (``IterBasedTrainLoop``), it seeds with ``seed + iteration``
-    before each batch is fetched. A resumed run fetches all batches before its own once more, as
-    mmengine does there, so workers are where they were.
+    Where training counts iterations (``IterBasedTrainLoop``), it seeds from the seed and the
+    iteration before each batch is fetched. A resumed run fetches all batches before its own once
+    more, as mmengine does there, so workers are where they were.
     """
 
     def before_train(self, runner: Runner) -> None:
@@ -44,21 +57,21 @@ class EpochSeedHook(Hook):
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Seed this process and the workers it is about to start."""
-        set_random_seed(runner.seed + runner.epoch)
+        seed = seed_at(runner.seed, runner.epoch)
+        set_random_seed(seed)
         loader = runner.train_dataloader
         if getattr(loader.worker_init_fn, 'func', None) is worker_init_fn:
-            apart = loader.num_workers * get_world_size()  # it adds the number of the worker
-            loader.worker_init_fn = partial(
-                loader.worker_init_fn, seed=runner.seed + runner.epoch * apart)
+            # It adds the number of the worker among those of all ranks.
+            loader.worker_init_fn = partial(loader.worker_init_fn, seed=seed)
 
 
 class _Seeded:
     """mmengine's endless iterator, each of whose batches is fetched with a seed of its own."""
 
     def __init__(self, batches: Any, seed: int) -> None:
-        self.batches, self.seed = batches, seed
+        self.batches, self.seed, self.iteration = batches, seed, 0
 
     def __next__(self) -> Any:
-        set_random_seed(self.seed)
-        self.seed += 1
+        set_random_seed(seed_at(self.seed, self.iteration))
+        self.iteration += 1
         return next(self.batches)

@@ -26,7 +26,8 @@ class FiniteLossHook(Hook):
     ends, and the launcher ends the others.
 
     'skip' must know before the backward pass. Each step waits for its loss, asks all ranks (one
-    number), and starts with a copy of the running statistics, which a bad batch spoils too. A
+    number), and starts with a copy of the buffers of what is in training mode, such as running
+    statistics, which a bad batch spoils too. A
     skipped step leaves no trace on any rank: no gradient, no change of weights, statistics, or
     of a gradient scaler. Of gradient accumulation it leaves out the one batch; the next takes its
     place.
@@ -46,6 +47,8 @@ class FiniteLossHook(Hook):
         self.action = action
         self.max_skips = whole('FiniteLossHook: max_skips', max_skips)
         self.losses: Dict[str, Any] = {}  # of this step, as the model gave them
+        self._buffers: List[Tensor] = []
+        self._saved: List[Tensor] = []
 
     def before_train(self, runner: Runner) -> None:
         """Listen to the losses, and to skip, stand between the loss and the optimizer."""
@@ -53,16 +56,29 @@ class FiniteLossHook(Hook):
         self._handle = self.model.register_forward_hook(self._keep)
         if self.action == 'skip':
             self.skips = runner.message_hub.get_info(SKIPPED, 0)
-            self._buffers = list(self.model.buffers())
             update = runner.optim_wrapper.update_params
             runner.optim_wrapper.update_params = lambda loss, **kwargs: (
                 self._skip(runner) if self._any_rank_lost(loss) else update(loss, **kwargs))
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Let the first step look for the buffers anew; the model is not in training mode yet."""
+        self._buffers = []
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Remember what the step may spoil."""
         self.data_batch = data_batch
         if self.action == 'skip':
+            self._save_buffers()
+
+    def _save_buffers(self) -> None:
+        """Copy what a step may move; a frozen teacher, in evaluation mode, moves nothing."""
+        if not self._buffers:
+            buffers = (buffer for module in self.model.modules() if module.training
+                       for buffer in module.buffers(recurse=False))
+            self._buffers = list({id(buffer): buffer for buffer in buffers}.values())
             self._saved = [buffer.clone() for buffer in self._buffers]
+        else:
+            torch._foreach_copy_(self._saved, self._buffers)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
                          outputs: Optional[dict] = None) -> None:
@@ -89,8 +105,8 @@ class FiniteLossHook(Hook):
 
     @torch.no_grad()
     def _skip(self, runner: Runner) -> None:
-        for buffer, saved in zip(self._buffers, self._saved):
-            buffer.copy_(saved)
+        if self._buffers:
+            torch._foreach_copy_(self._buffers, self._saved)
         self.skips += 1
         runner.message_hub.update_info(SKIPPED, self.skips)
         said = all_gather_object(self._blame())

@@ -9,6 +9,7 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import Dataset
 
+from mmdistill_ext.engine.hooks.epoch_seed_hook import seed_at
 from mmdistill_ext.errors import ConfigError
 
 
@@ -77,6 +78,22 @@ def test_a_resumed_run_draws_what_the_whole_one_draws(tmp_path, train_cfg, short
     random.random(), np.random.rand(5), torch.rand(7)  # and whatever else happens between
     assert first + drawn(tmp_path / 'parts', resume=True, **fields) == whole
     assert drawn(tmp_path / 'other', seed=5, **fields) != whole
+
+
+def test_runs_do_not_share_their_seeds():
+    """With seed + epoch, run 1 began where run 0 was after an epoch."""
+    seeds = {seed_at(seed, time) for seed in range(50) for time in range(100)}
+    assert len(seeds) == 50 * 100 and 0 <= min(seeds) and max(seeds) < 2**31
+    assert seed_at(0, 1) == seed_at(0, 1) != seed_at(1, 0)
+
+
+@pytest.mark.train
+def test_another_seed_draws_nothing_of_this_one(tmp_path):
+    """No draw of seed 0 in any epoch is one of seed 1."""
+    runs = [drawn(tmp_path / str(seed), train_cfg=EPOCHS, workers=0, seed=seed)
+            for seed in (0, 1)]
+    draws = [{value for step in run for value in step[1:]} for run in runs]
+    assert draws[0] and not draws[0] & draws[1]
 
 
 @pytest.mark.parametrize('fields, message', [

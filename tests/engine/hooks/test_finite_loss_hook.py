@@ -127,6 +127,24 @@ def test_a_skipped_step_leaves_no_trace(tmp_path, letters, optim):
     assert 'update_params' not in vars(whole.optim_wrapper)
 
 
+def test_a_frozen_teacher_is_not_copied(tmp_path):
+    """Its buffers do not move; those of the student and the connectors are saved before a step."""
+    class Look(Hook):
+        priority = 'VERY_LOW'
+
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            hook = next(hook for hook in runner.hooks if isinstance(hook, FiniteLossHook))
+            saved.append({id(buffer) for buffer in hook._buffers})
+
+    saved = []
+    run = run_of(tmp_path, 'ab', dict(action='skip'), 2, hooks=[Look()])
+    run.train()
+    student = {id(buffer) for buffer in run.model.student.buffers()}
+    teacher = {id(buffer) for buffer in run.model.teacher.buffers()}
+    assert len(saved) == 4 and all(student <= buffers for buffers in saved)
+    assert teacher and not any(teacher & buffers for buffers in saved)
+
+
 def test_skips_are_counted_over_a_resume_and_limited(tmp_path):
     guard = dict(action='skip', max_skips=2)
     run_of(tmp_path, 'axb', guard).train()

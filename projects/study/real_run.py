@@ -1,0 +1,121 @@
+"""Runs the rows on CIFAR-100 that are missing, one after the other, each in a process of its own.
+
+    python -m projects.study.real_run [--rows student fcfd] [--seeds 3] [--minutes 60]
+
+A run that was cut goes on from its last epoch. Each finished run leaves ``result.json``; all of
+them are gathered in docs/results_cifar100.json.
+"""
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import List, Optional
+
+OUT, RECORD = Path('work_dirs/study/cifar100'), Path('docs/results_cifar100.json')
+DATA, TEACHER = Path('data/cifar100'), Path('checkpoints/cifar100/resnet56.pth')
+
+
+def check_data() -> None:
+    """Say in one line what is missing and where it is to be had."""
+    from mmdistill_ext.errors import ConfigError
+    if not (DATA / 'cifar-100-python/train').is_file():
+        raise ConfigError(f'no CIFAR-100 in {DATA}: unpack cifar-100-python.tar.gz of '
+                          'https://www.cs.toronto.edu/~kriz/cifar.html there')
+    if not TEACHER.is_file():
+        raise ConfigError(f'no teacher at {TEACHER}: convert cifar100_resnet56-f2eff4c8.pt of '
+                          'https://github.com/chenyaofo/pytorch-cifar-models (release resnet) with '
+                          'tools/convert_checkpoint.py')
+
+
+def train(name: str, seed: int) -> None:
+    """One run in this process."""
+    import torch
+    from mmengine.runner import Runner, set_random_seed
+    from mmrazor.utils import register_all_modules
+
+    import mmdistill_ext  # noqa: F401
+    from mmdistill_ext.analysis.runs import curve, seconds_per_step, write_whole
+    from projects.study.real_rows import ROWS, config_of, made_of
+    torch.set_num_threads(1)
+    register_all_modules(init_default_scope=False)
+    work_dir = OUT / name / f'seed-{seed}'
+    config = config_of(ROWS[name], seed, work_dir)
+    made = made_of(config)
+    runner = Runner.from_cfg(config)
+    set_random_seed(seed)  # what was built beside the student has drawn numbers too
+    runner.train()
+    points = curve(work_dir, 'accuracy/top1')
+    result = dict(row=name, seed=seed, last=points[-1][1], best=max(v for _, v in points),
+                  curve=points, step=seconds_per_step(work_dir), made_of=made)
+    write_whole(work_dir / 'result.json', json.dumps(result))
+
+
+def missing(rows: List[str], seeds: int) -> List[tuple]:
+    """The runs without a result that fits, in the order of the rows."""
+    from projects.study.real_rows import ROWS, config_of, made_of
+    found = []
+    for name in rows:
+        for seed in range(seeds):
+            path = OUT / name / f'seed-{seed}' / 'result.json'
+            wanted = made_of(config_of(ROWS[name], seed, path.parent))
+            if not path.is_file() or json.loads(path.read_text())['made_of'] != wanted:
+                found.append((name, seed))
+    return found
+
+
+def gather() -> None:
+    """All results in one file, a line each."""
+    from mmdistill_ext.analysis.runs import write_whole
+    results = [json.loads(path.read_text()) for path in sorted(OUT.glob('*/seed-*/result.json'))]
+    lines = [f'"{r["row"]}/seed-{r["seed"]}": {json.dumps(r)}' for r in results]
+    write_whole(RECORD, '{\n' + ',\n'.join(lines) + '\n}\n')
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    from projects.study.real_rows import ROWS
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--rows', nargs='+', choices=list(ROWS), default=list(ROWS))
+    parser.add_argument('--seeds', type=int, default=3)
+    parser.add_argument('--minutes', type=float, default=float('inf'),
+                        help='start no run after so many')
+    parser.add_argument('--one', nargs=2, metavar=('ROW', 'SEED'), help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    if args.one:
+        train(args.one[0], int(args.one[1]))
+        return 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as Ctrl-C does
+    from mmdistill_ext.errors import ConfigError
+    try:
+        check_data()
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    start, failed = time.time(), []
+    while True:
+        todo = [run for run in missing(args.rows, args.seeds) if run not in failed]
+        if not todo or time.time() - start > 60 * args.minutes:
+            break
+        name, seed = todo[0]
+        folder = OUT / name / f'seed-{seed}'
+        folder.mkdir(parents=True, exist_ok=True)
+        began = time.time()
+        with open(folder / 'output.txt', 'a') as output:
+            code = subprocess.call(
+                [sys.executable, '-m', 'projects.study.real_run', '--one', name, str(seed)],
+                stdout=output, stderr=subprocess.STDOUT, env=dict(os.environ, OMP_NUM_THREADS='1'))
+        if code:
+            failed.append((name, seed))
+        said = f'FAILED, see {folder}/output.txt' if code else \
+            f'{json.loads((folder / "result.json").read_text())["last"]:.2f}'
+        print(f'{name} seed {seed}: {said}, {time.time() - began:.0f} s', flush=True)
+        gather()
+    return 1 if failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
