@@ -78,9 +78,6 @@ def config_of(row: RealRow, seed: int, work_dir: Path, epochs: int = EPOCHS) -> 
     if row.alone:
         config.model, hooks = config.model.architecture, []
     config.custom_hooks = [*hooks, dict(type='mmrazor.EpochSeedHook')]
-    config.custom_imports = dict(
-        imports=['mmdistill_ext', 'projects.study.bf16', 'projects.study.cifar'],
-        allow_failed_imports=False)
     config.default_hooks.checkpoint = dict(type='CheckpointHook', interval=1, max_keep_ckpts=1)
     config.default_hooks.logger.interval = 100
     config.randomness = dict(seed=seed)

@@ -39,6 +39,7 @@ def train(name: str, seed: int) -> None:
 
     import mmdistill_ext  # noqa: F401
     from mmdistill_ext.analysis.runs import curve, seconds_per_step, write_whole
+    from projects.study import bf16, cifar  # noqa: F401, registered by name
     from projects.study.real_rows import ROWS, config_of, made_of
     torch.set_num_threads(1)
     register_all_modules(init_default_scope=False)
