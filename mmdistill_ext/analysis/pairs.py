@@ -59,11 +59,12 @@ def _of_links(algorithm: BaseModel, batch: Batch) -> Iterator[Pair]:
     with distiller.student_recorders, distiller.teacher_recorders:
         _run(algorithm, batch)
     for link in distiller.links:
-        for number, level in enumerate(link.levels if link.teacher else ()):
-            student = distiller.feature(True, **level['student'])
-            teacher = distiller.feature(False, **level['teacher']).to(student.dtype)
-            name = f'{link.name} {number}' if len(link.levels) > 1 else link.name
-            yield Pair(name, student, distiller.bridged(link, level, student, teacher), teacher)
+        levels = distiller.levels[link.name]
+        for number, level in enumerate(levels if link.teacher else ()):
+            student = distiller.feature(True, level.student)
+            teacher = distiller.feature(False, level.teacher).to(student.dtype)
+            name = f'{link.name} {number}' if len(levels) > 1 else link.name
+            yield Pair(name, student, distiller.connect(link, level, student, teacher), teacher)
 
 
 def _of_mappings(algorithm: BaseModel, batch: Batch) -> Iterator[Pair]:

@@ -170,7 +170,7 @@ CASES = {
         ['[32, 4, 4]', '[64, 4, 4]', 'connector']),
     "link channels, MMRazor's loss": (
         options(f'{LINK}.connector=None', f'{LINK}.loss.type=L2Loss'),
-        'link NAME: PLACE and PLACE (C, H, W) do not meet', ['[32, 4, 4]', 'connector']),
+        'link NAME: PLACE and PLACE (C, H, W) do not match', ['[32, 4, 4]', 'connector']),
     'link size': (
         options(f'{LINK}.student=backbone.layer3'),
         'link NAME: student PLACE and teacher PLACE differ in height or width',

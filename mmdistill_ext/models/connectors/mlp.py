@@ -10,7 +10,7 @@ from mmdistill_ext.errors import ConfigError, whole
 
 @MODELS.register_module()
 class IdentityConnector(BaseConnector):
-    """The student's feature as it is; only where the channels agree.
+    """Returns the student's feature unchanged. Raises if the channels differ.
 
     Args:
         in_channels (int): Channels of the student.
@@ -22,7 +22,8 @@ class IdentityConnector(BaseConnector):
         if in_channels != out_channels:
             raise ConfigError(
                 f'IdentityConnector: the student has {in_channels} channels, the teacher '
-                f'{out_channels}; LinearConnector or MLPConnector would map them')
+                f'{out_channels}; expected the same number (LinearConnector and '
+                'MLPConnector change it)')
 
     def forward_train(self, feature: Tensor) -> Tensor:
         """``[N, C, H, W]`` -> the same tensor."""
@@ -65,7 +66,7 @@ class MLPConnector(BaseConnector):
                  hidden_channels: Optional[int] = None,
                  num_hidden: int = 1) -> None:
         super().__init__()
-        whole('MLPConnector: num_hidden', num_hidden)  # none would be the LinearConnector
+        whole('MLPConnector: num_hidden', num_hidden)  # 0 is LinearConnector
         width = out_channels if hidden_channels is None else \
             whole('MLPConnector: hidden_channels', hidden_channels)
         layers = []
