@@ -1,4 +1,7 @@
-"""The transforms made of 1x1 convolutions: identity, linear and the channel MLP."""
+"""The transforms of single positions: identity, linear and the channel MLP.
+
+They are 1x1 convolutions, and take vectors ``[N, C]`` and tokens ``[N, L, C]`` as well.
+"""
 from typing import Optional
 
 from mmrazor.models.architectures.connectors.base_connector import BaseConnector
@@ -26,8 +29,22 @@ class IdentityConnector(BaseConnector):
                 'MLPConnector change it)')
 
     def forward_train(self, feature: Tensor) -> Tensor:
-        """``[N, C, H, W]`` -> the same tensor."""
+        """Returns the same tensor."""
         return feature
+
+
+def at_each_position(convs: nn.Module, feature: Tensor) -> Tensor:
+    """Apply 1x1 convolutions to the channels of a vector, of tokens or of a map.
+
+    Args:
+        convs (nn.Module): Takes and returns ``[N, C, H, W]``.
+        feature (Tensor): ``[N, C]``, ``[N, L, C]`` or ``[N, C, H, W]``.
+    """
+    if feature.ndim == 2:
+        return convs(feature[:, :, None, None]).flatten(1)
+    if feature.ndim == 3:
+        return convs(feature.transpose(1, 2).unsqueeze(3)).squeeze(3).transpose(1, 2)
+    return convs(feature)
 
 
 @MODELS.register_module()
@@ -44,8 +61,8 @@ class LinearConnector(BaseConnector):
         self.conv = nn.Conv2d(in_channels, out_channels, 1)
 
     def forward_train(self, feature: Tensor) -> Tensor:
-        """``[N, in_channels, H, W]`` -> ``[N, out_channels, H, W]``."""
-        return self.conv(feature)
+        """``[N, in_channels, H, W]`` -> ``[N, out_channels, H, W]``; so vectors and tokens."""
+        return at_each_position(self.conv, feature)
 
 
 @MODELS.register_module()
@@ -76,5 +93,5 @@ class MLPConnector(BaseConnector):
         self.mlp = nn.Sequential(*layers, nn.Conv2d(in_channels, out_channels, 1))
 
     def forward_train(self, feature: Tensor) -> Tensor:
-        """``[N, in_channels, H, W]`` -> ``[N, out_channels, H, W]``."""
-        return self.mlp(feature)
+        """``[N, in_channels, H, W]`` -> ``[N, out_channels, H, W]``; so vectors and tokens."""
+        return at_each_position(self.mlp, feature)

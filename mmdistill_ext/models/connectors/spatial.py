@@ -8,6 +8,15 @@ from mmrazor.models.architectures.connectors.base_connector import BaseConnector
 from mmrazor.registry import MODELS
 from torch import Tensor, nn
 
+from mmdistill_ext.errors import ConfigError
+
+
+def check_map(connector: nn.Module, feature: Tensor) -> None:
+    """Raise for tokens, which a convolution would take for one image without batch."""
+    if feature.ndim != 4:
+        raise ConfigError(f'{type(connector).__name__}: expected a map [N, C, H, W], found '
+                          f'{list(feature.shape)}; MLPConnector takes vectors and tokens')
+
 
 @MODELS.register_module()
 class Conv3x3Connector(BaseConnector):
@@ -26,6 +35,7 @@ class Conv3x3Connector(BaseConnector):
 
     def forward_train(self, feature: Tensor) -> Tensor:
         """``[N, in_channels, H, W]`` -> ``[N, out_channels, H, W]``."""
+        check_map(self, feature)
         return self.convs(feature)
 
 
@@ -53,6 +63,7 @@ class DeformableConnector(BaseConnector):
 
     def forward_train(self, feature: Tensor) -> Tensor:
         """``[N, in_channels, H, W]`` -> ``[N, out_channels, H, W]``, float32 under AMP."""
+        check_map(self, feature)
         # mmcv's op computes im2col_step (at most 32) samples at a time; it must divide the batch.
         self.conv1.im2col_step = self.conv2.im2col_step = math.gcd(len(feature), 32)
         # mmcv's op does not support bfloat16 and needs a contiguous input.
@@ -78,4 +89,5 @@ class NonLocalConnector(BaseConnector):
 
     def forward_train(self, feature: Tensor) -> Tensor:
         """``[N, in_channels, H, W]`` -> ``[N, out_channels, H, W]``."""
+        check_map(self, feature)
         return self.conv(self.non_local(feature))

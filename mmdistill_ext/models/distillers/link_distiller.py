@@ -17,10 +17,11 @@ from .link_levels import (
     RecordIndex,
     build,
     build_connector,
-    check_levels,
     check_loss,
     check_signature,
+    check_takes_tokens,
     features_of,
+    match_levels,
     missing_record_error,
     recorder_key,
 )
@@ -82,7 +83,8 @@ class LinkDistiller(ConfigurableDistiller):
         if theirs.size > own.size:  # in training both see images of one size
             own = self.dry_run(student, 'student', theirs.size)
         for link in self.links:
-            self._resolve(link, features_of(link.student, own), features_of(link.teacher, theirs))
+            self._resolve(link, features_of(link, 'student', student, own),
+                          features_of(link, 'teacher', model, theirs))
         del self._student
         super().prepare_from_teacher(model)
 
@@ -110,17 +112,15 @@ class LinkDistiller(ConfigurableDistiller):
     def _resolve(self, link: Link, student: List[DryRunFeature],
                  teacher: List[DryRunFeature]) -> None:
         """Set the levels of a link, build their connectors and compute each loss once."""
-        check_levels(link, student, teacher)
         loss = self.distill_losses[link.name]
         if not link.teacher:
             self.levels[link.name] = [Level(feature.record) for feature in student]
             with untouched(self):
                 check_loss(link, lambda: loss([s.tensor for s in student]), *student)
             return
-        self.levels[link.name] = []
-        for index, (s, t) in enumerate(zip(student, teacher)):
-            level = Level(s.record, t.record, f'{link.name}_{index}' if link.connector else None)
-            self.levels[link.name].append(level)
+        self.levels[link.name] = match_levels(link, student, teacher)
+        for level, s, t in zip(self.levels[link.name], student, teacher):
+            check_takes_tokens(link, loss, level, s)
             if level.connector:
                 if level.connector in self.connectors:
                     raise ConfigError(f'link {link.name!r}: connectors already has the name '
@@ -132,14 +132,15 @@ class LinkDistiller(ConfigurableDistiller):
                 check_loss(link, compute, s, t)
 
     def level_loss(self, link: Link, level: Level, student: Tensor, teacher: Tensor) -> Tensor:
-        """The loss of one level: resize where asked, transform, compare.
+        """The loss of one level: one layout, resize if asked, transform, compare.
 
         Args:
             link (Link): The link.
             level (Level): One of ``self.levels[link.name]``.
-            student (Tensor): [N, C_s, H, W] or [N, C_s].
-            teacher (Tensor): [N, C_t, H, W] or [N, C_t].
+            student (Tensor): A vector, tokens or a map, as the student returns it.
+            teacher (Tensor): A vector, tokens or a map, as the teacher returns it.
         """
+        student, teacher = level.arrange(student, teacher)
         student = self.connect(link, level, student, teacher)
         if student.dtype == torch.float32:
             teacher = teacher.float()  # a teacher in half precision of its own
@@ -147,8 +148,11 @@ class LinkDistiller(ConfigurableDistiller):
         return self.distill_losses[link.name](student, teacher.contiguous())
 
     def connect(self, link: Link, level: Level, student: Tensor, teacher: Tensor) -> Tensor:
-        """Return the student's feature as the loss gets it: resized if asked, then transformed."""
-        if link.resize and student.shape[2:] != teacher.shape[2:]:
+        """Return the student's feature as the loss gets it: resized if asked, then transformed.
+
+        Both features are in one layout (``Level.arrange``).
+        """
+        if link.resize and student.ndim == 4 and student.shape[2:] != teacher.shape[2:]:
             student = F.interpolate(
                 student, size=teacher.shape[2:], mode='bilinear', align_corners=False)
         return self.connectors[level.connector](student) if level.connector else student

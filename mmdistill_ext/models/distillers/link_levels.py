@@ -1,17 +1,21 @@
 """The levels of a link: which features of two models it compares, checked once when built."""
 from inspect import Parameter, signature
-from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
+from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
 
 from mmrazor.registry import MODELS
 from torch import Tensor, nn
 
 from ...errors import ConfigError, nearest
-from ..utils.dry_run import tensors_of
+from ..utils.dry_run import Outputs, tensors_of
+from .layouts import KINDS, Layout, Steps, layout_of, match
 from .links import Link
 
 # What MMRazor's connectors and ours call the channels of the student and of the teacher.
 STUDENT_CHANNELS = ('in_channels', 'in_channel', 'student_channels')
 TEACHER_CHANNELS = ('out_channels', 'out_channel', 'teacher_channels')
+
+# MMRazor's losses that mean the same on tokens: they compare element by element, or flatten.
+TAKE_TOKENS = ('L1Loss', 'L2Loss', 'DistanceWiseRKD', 'AngleWiseRKD')
 
 
 class RecordIndex(NamedTuple):
@@ -34,10 +38,19 @@ class Level(NamedTuple):
         student (RecordIndex): The student's feature.
         teacher (RecordIndex, optional): The teacher's feature. None: self-distillation.
         connector (str, optional): The transform's name in ``distiller.connectors``.
+        student_steps (Steps): What gives the student's feature the common layout.
+        teacher_steps (Steps): What gives the teacher's feature the common layout.
     """
     student: RecordIndex
     teacher: Optional[RecordIndex] = None
     connector: Optional[str] = None
+    student_steps: Steps = Steps()
+    teacher_steps: Steps = Steps()
+
+    def arrange(self, student: Tensor, teacher: Tensor) -> Tuple[Tensor, Tensor]:
+        """Return both features as vectors, both as tokens or both as maps."""
+        return (self.student_steps.apply(student, teacher),
+                self.teacher_steps.apply(teacher, student))
 
 
 class DryRunFeature(NamedTuple):
@@ -47,10 +60,12 @@ class DryRunFeature(NamedTuple):
         place (str): The module's name.
         record (RecordIndex): Where the recorders hold it in a training step.
         tensor (Tensor): What it was in the dry run.
+        layout (Layout): Where its channels are.
     """
     place: str
     record: RecordIndex
     tensor: Tensor
+    layout: Layout
 
     @property
     def shape(self) -> str:
@@ -62,15 +77,27 @@ def recorder_key(place: str) -> str:
     return f'link {place}'
 
 
-def features_of(places: Sequence[str], outputs: Dict[str, list]) -> List[DryRunFeature]:
-    """Every tensor that the places give, in order: of each call, of each item of a tuple."""
+def features_of(link: Link, side: str, model: nn.Module,
+                outputs: Outputs) -> List[DryRunFeature]:
+    """Every tensor that a link reads in one model: of each place, each call, each item.
+
+    Args:
+        link (Link): The link.
+        side (str): 'student' or 'teacher'.
+        model (nn.Module): The student or the teacher.
+        outputs (Outputs): What its modules returned in the dry run.
+    """
     features = []
-    for place in places:
+    for place in getattr(link, side):
         for call, output in enumerate(outputs[place]):
             for index, tensor in enumerate(tensors_of(output)):
                 record = RecordIndex(recorder_key(place), call,
                                      None if isinstance(output, Tensor) else index)
-                features.append(DryRunFeature(place, record, tensor))
+                try:
+                    layout = layout_of(tensor, output, model, place, outputs.size)
+                except ConfigError as error:
+                    raise ConfigError(f'link {link.name!r}, {side}: {error}') from None
+                features.append(DryRunFeature(place, record, tensor, layout))
     return features
 
 
@@ -84,21 +111,38 @@ def missing_record_error(links: Sequence[Link], recorder: str, from_student: boo
                        'module that returns the same in training and evaluation')
 
 
-def check_levels(link: Link, student: List[DryRunFeature], teacher: List[DryRunFeature]) -> None:
-    """Raise unless both sides have as many features, and maps of one size or ``resize``."""
-    if not link.teacher:
-        return
+def match_levels(link: Link, student: List[DryRunFeature],
+                 teacher: List[DryRunFeature]) -> List[Level]:
+    """The levels of a link.
+
+    Raises:
+        ConfigError: The sides differ in the number of features; or two features differ in kind, in
+            the number of tokens, or in height or width where the link does not resize.
+    """
     if len(student) != len(teacher):
         raise ConfigError(
             f'link {link.name!r}: the student returns {len(student)} features '
             f'({", ".join(f.shape for f in student)}), the teacher {len(teacher)} '
             f'({", ".join(f.shape for f in teacher)}); name places that return the same number')
-    for s, t in zip(student, teacher):
-        maps = s.tensor.ndim == t.tensor.ndim == 4
-        if maps and s.tensor.shape[2:] != t.tensor.shape[2:] and not link.resize:
+    levels = []
+    for index, (s, t) in enumerate(zip(student, teacher)):
+        both = f'link {link.name!r}: student {s.shape} and teacher {t.shape}'
+        try:
+            steps = match(s.layout, t.layout)
+            level = Level(s.record, t.record, f'{link.name}_{index}' if link.connector else None,
+                          *steps)
+            own, theirs = level.arrange(s.tensor, t.tensor)
+        except ConfigError as error:
+            raise ConfigError(f'{both}: {error}') from None
+        if own.ndim == theirs.ndim == 4 and own.shape[2:] != theirs.shape[2:] and not link.resize:
             raise ConfigError(
-                f'link {link.name!r}: student {s.shape} and teacher {t.shape} differ in height or '
-                'width (C, H, W on one input); link features of one stride or set resize=True')
+                f'{both} differ in height or width (C, H, W on one input); link features of one '
+                'stride or set resize=True')
+        if own.ndim == theirs.ndim == 3 and own.shape[1] != theirs.shape[1]:
+            raise ConfigError(f'{both} have {own.shape[1]} and {theirs.shape[1]} tokens; link '
+                              'features with as many, or maps with resize=True')
+        levels.append(level)
+    return levels
 
 
 def registered(name: str) -> Optional[Callable]:
@@ -137,7 +181,7 @@ def build_connector(link: Link, student: DryRunFeature, teacher: DryRunFeature) 
     taken = signature(kind.__init__).parameters if kind else {}
     for names, side, feature in ((STUDENT_CHANNELS, 'student', student),
                                  (TEACHER_CHANNELS, 'teacher', teacher)):
-        channels = feature.tensor.shape[1]
+        channels = feature.layout.channels
         for name in filter(taken.__contains__, names):
             if config.setdefault(name, channels) != channels:
                 raise ConfigError(
@@ -158,6 +202,17 @@ def check_signature(link: Link, loss: nn.Module) -> None:
             "which a link does not have; use MMRazor's recorders and loss_forward_mappings for it")
 
 
+def check_takes_tokens(link: Link, loss: nn.Module, level: Level, student: DryRunFeature) -> None:
+    """Raise if the loss would take tokens for channels: most of MMRazor's reduce dimension 1."""
+    if (student.tensor.ndim == 3 and level.student_steps.to_map is None
+            and type(loss).__module__.startswith('mmrazor.')
+            and type(loss).__name__ not in TAKE_TOKENS):
+        raise ConfigError(
+            f'link {link.name!r}: {student.shape} are tokens [L, C], and {type(loss).__name__} '
+            'reads the first of these dimensions as channels; expected FeatureL2Loss, '
+            f'FeatureMSELoss, {", ".join(TAKE_TOKENS)}, or places that return maps')
+
+
 def check_loss(link: Link, compute: Callable, *features: DryRunFeature) -> None:
     """Compute the loss once, so that shapes that do not match fail when the model is built."""
     shapes = ' and '.join(feature.shape for feature in features)
@@ -167,8 +222,14 @@ def check_loss(link: Link, compute: Callable, *features: DryRunFeature) -> None:
         raise ConfigError(f'link {link.name!r}, {shapes}: {error}') from error
     except Exception as error:  # of the loss or the connector, of any kind
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if len({feature.layout.channels for feature in features}) > 1 and not link.connector:
+            advice = 'a connector changes channels'
+        else:
+            kind = KINDS.get(features[0].tensor.ndim, f'{features[0].tensor.ndim}-D tensor')
+            advice = (f'expected a loss and a connector that accept a {kind}, such as '
+                      'FeatureL2Loss and MLPConnector')
         raise ConfigError(f'link {link.name!r}: {shapes} do not match: {reason}; '
-                          'a connector changes channels') from error
+                          f'{advice}') from error
     if not isinstance(loss, Tensor) or loss.numel() != 1:
         what = list(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
         raise ConfigError(f'link {link.name!r}: {link.loss["type"]} returns {what}, expected '
