@@ -178,6 +178,10 @@ CASES = {
         "distiller=dict(links=dict(loss_feature=dict(student='backbone.aside'))))",
         'link NAME, SIDE: PLACE ran COUNT times in this training step',
         ["'loss_feature'", "'backbone.aside'", '0 times']),
+    'link frozen': (
+        options(f'{BACKBONE}.frozen_stages=4'),
+        'link NAME, student: no gradient reaches a parameter through PLACE',
+        ["'loss_feature'", "'backbone'"]),
     'link overwritten': (
         options(f'{LINK}.student=backbone.layer4.1.bn2'),
         'SIDE of NAME: MODEL overwrites the output of PLACE', ["'backbone.layer4.1.bn2'"]),

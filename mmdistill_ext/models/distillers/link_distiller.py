@@ -23,9 +23,11 @@ from .link_levels import (
     features_of,
     match_levels,
     missing_record_error,
+    place_of,
     recorder_key,
 )
 from .links import Link
+from .step_checks import Expected, check_gradient, check_outputs, expected_of
 
 
 @MODELS.register_module()
@@ -64,6 +66,8 @@ class LinkDistiller(ConfigurableDistiller):
             **kwargs)
         self.links = tuple(parsed)
         self.levels: Dict[str, List[Level]] = {}  # of each link, once both models are known
+        self.expected: Dict[str, Dict[str, List[Expected]]] = {}  # link -> side -> places
+        self.student_has_grad = True  # whether the student's last forward ran with gradient
         self.level_values: Dict[str, List[Tensor]] = {}  # losses of the last step, to find a NaN
         for link in self.links:
             if link.name in self.distill_losses:
@@ -75,6 +79,11 @@ class LinkDistiller(ConfigurableDistiller):
         """Run the student once, then attach the recorders."""
         self._student = model, self.dry_run(model, 'student')
         super().prepare_from_student(model)
+        model.register_forward_pre_hook(self._note_grad_mode)
+
+    def _note_grad_mode(self, *_) -> None:
+        """``student_trainable=False`` runs the student without gradient on purpose."""
+        self.student_has_grad = torch.is_grad_enabled()
 
     def prepare_from_teacher(self, model: nn.Module) -> None:
         """Run the teacher once, build the connectors, then attach the recorders."""
@@ -113,6 +122,7 @@ class LinkDistiller(ConfigurableDistiller):
                  teacher: List[DryRunFeature]) -> None:
         """Set the levels of a link, build their connectors and compute each loss once."""
         loss = self.distill_losses[link.name]
+        self.expected[link.name] = dict(student=expected_of(student), teacher=expected_of(teacher))
         if not link.teacher:
             self.levels[link.name] = [Level(feature.record) for feature in student]
             with untouched(self):
@@ -141,6 +151,10 @@ class LinkDistiller(ConfigurableDistiller):
             teacher (Tensor): A vector, tokens or a map, as the teacher returns it.
         """
         student, teacher = level.arrange(student, teacher)
+        if len(student) != len(teacher):  # some losses would broadcast
+            raise ConfigError(f'link {link.name!r}: the student returned {list(student.shape)}, '
+                              f'the teacher {list(teacher.shape)}; name places that return as many '
+                              'samples in training and evaluation')
         student = self.connect(link, level, student, teacher)
         if student.dtype == torch.float32:
             teacher = teacher.float()  # a teacher in half precision of its own
@@ -175,10 +189,24 @@ class LinkDistiller(ConfigurableDistiller):
             raise missing_record_error(self.links, index.recorder, from_student, len(records))
         return tensors[index.data_idx or 0]
 
+    def _check_step(self, link: Link) -> None:
+        """Raise if this step recorded other outputs than the dry run, or none with gradient."""
+        for side, places in self.expected[link.name].items():
+            recorders = getattr(self, f'{side}_recorders')
+            for expected in places:
+                check_outputs(link.name, side, expected,
+                              recorders.get_recorder(expected.recorder).data_buffer)
+        if torch.is_grad_enabled() and self.student_has_grad:
+            indices = [level.student for level in self.levels[link.name]]
+            check_gradient(link.name, [place_of(index.recorder) for index in indices],
+                           [self.feature(True, index) for index in indices])
+
     def compute_distill_losses(self) -> LossResults:
         """The losses of MMRazor's mappings, then one for each link (summed over its levels)."""
         losses = super().compute_distill_losses()
         for link in self.links:
+            if self.training:
+                self._check_step(link)
             levels = self.level_losses(link)
             self.level_values[link.name] = [level.detach() for level in levels]
             losses[link.name] = sum(levels)

@@ -77,6 +77,11 @@ def recorder_key(place: str) -> str:
     return f'link {place}'
 
 
+def place_of(recorder: str) -> str:
+    """The place that a link's recorder reads."""
+    return recorder[len(recorder_key('')):]
+
+
 def features_of(link: Link, side: str, model: nn.Module,
                 outputs: Outputs) -> List[DryRunFeature]:
     """Every tensor that a link reads in one model: of each place, each call, each item.
@@ -104,7 +109,7 @@ def features_of(link: Link, side: str, model: nn.Module,
 def missing_record_error(links: Sequence[Link], recorder: str, from_student: bool,
                          ran: int) -> ConfigError:
     """The error for a module that returns fewer tensors in training than in the dry run."""
-    side, place = 'student' if from_student else 'teacher', recorder[len(recorder_key('')):]
+    side, place = 'student' if from_student else 'teacher', place_of(recorder)
     names = ', '.join(repr(link.name) for link in links if place in getattr(link, side))
     return ConfigError(f'link {names}, {side}: {place!r} ran {ran} times in this training step and '
                        'returned fewer tensors than in the dry run in evaluation mode; name a '
