@@ -18,7 +18,7 @@ class Pair(NamedTuple):
 
     Args:
         name (str): Of the link (with the level, where there are several), the loss or the stage.
-        student (Tensor): What the student gives, [N, C_s, H, W] or [N, C_s].
+        student (Tensor): What the student gives, [N, C_s, H, W], [N, C_s, L] or [N, C_s].
         bridged (Tensor): The same after the connector, as the loss sees it.
         teacher (Tensor): What the teacher gives.
     """
@@ -59,11 +59,15 @@ def _of_links(algorithm: BaseModel, batch: Batch) -> Iterator[Pair]:
     with distiller.student_recorders, distiller.teacher_recorders:
         _run(algorithm, batch)
     for link in distiller.links:
-        for number, level in enumerate(link.levels if link.teacher else ()):
-            student = distiller.feature(True, **level['student'])
-            teacher = distiller.feature(False, **level['teacher']).to(student.dtype)
-            name = f'{link.name} {number}' if len(link.levels) > 1 else link.name
-            yield Pair(name, student, distiller.bridged(link, level, student, teacher), teacher)
+        levels = distiller.levels[link.name]
+        for number, level in enumerate(levels if link.teacher else ()):
+            student = distiller.feature(True, level.student)
+            teacher = distiller.feature(False, level.teacher).to(student.dtype)
+            name = f'{link.name} {number}' if len(levels) > 1 else link.name
+            student, teacher = level.arrange(student, teacher)
+            found = student, distiller.connect(link, level, student, teacher), teacher
+            # Channels second, also in tokens [N, L, C].
+            yield Pair(name, *(x.transpose(1, 2) if x.ndim == 3 else x for x in found))
 
 
 def _of_mappings(algorithm: BaseModel, batch: Batch) -> Iterator[Pair]:

@@ -175,16 +175,16 @@ def mlp_rows(name: str, batch: dict) -> Dict[str, Callable[[], Row]]:
             model.run_teacher(batch['inputs'], batch['data_samples'])
             model.run_student(batch['inputs'], batch['data_samples'])
         link = distiller.links[0]
-        features = [distiller.get_record(from_student=True, **level['student']).detach()
-                    .requires_grad_() for level in link.levels]
-        targets = [distiller.get_record(from_student=False, **level['teacher']).contiguous()
-                   for level in link.levels]
+        levels = distiller.levels[link.name]
+        features = [distiller.feature(True, level.student).detach().requires_grad_()
+                    for level in levels]
+        targets = [distiller.feature(False, level.teacher).contiguous() for level in levels]
 
         def forward():
             for feature in features:
                 feature.grad = None
             return sum(distiller.level_loss(link, *level)
-                       for level in zip(link.levels, features, targets))
+                       for level in zip(levels, features, targets))
         return Row(distiller, forward, given=features)
 
     mlp = dict(type='MLPConnector', channels=('in_channels', 'out_channels'))

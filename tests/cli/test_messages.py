@@ -71,6 +71,23 @@ def connected(**fields):
             f'_delete_=True, type="MLPConnector", **{fields})))))')
 
 
+def transformers(own, theirs, **link):
+    """Two ViTs with patches of these sizes, and a link between their first layers."""
+
+    def net(patch):
+        return dict(
+            _delete_=True, _scope_='mmpretrain', type='ImageClassifier',
+            data_preprocessor=dict(type='mmpretrain.ClsDataPreprocessor', mean=[120.] * 3,
+                                   std=[60.] * 3),
+            backbone=dict(type='VisionTransformer', img_size=32, patch_size=patch, arch=dict(
+                embed_dims=16, num_layers=1, num_heads=2, feedforward_channels=16)),
+            head=dict(type='LinearClsHead', num_classes=2, in_channels=16))
+
+    link = dict(student='backbone.layers.0', teacher='backbone.layers.0', **link)
+    return (f'model = dict(architecture={net(own)}, teacher={net(theirs)}, '
+            f'distiller=dict(links=dict(loss_feature={link})))')
+
+
 def fcfd(kind, teacher='_base_.model.teacher', **fields):
     return (f'model = dict(_delete_=True, _scope_="mmrazor", type={kind!r}, random_teacher=True, '
             f'architecture=_base_.model.architecture, teacher={teacher}, **{fields})')
@@ -161,6 +178,10 @@ CASES = {
         "distiller=dict(links=dict(loss_feature=dict(student='backbone.aside'))))",
         'link NAME, SIDE: PLACE ran COUNT times in this training step',
         ["'loss_feature'", "'backbone.aside'", '0 times']),
+    'link frozen': (
+        options(f'{BACKBONE}.frozen_stages=4'),
+        'link NAME, student: no gradient reaches a parameter through PLACE',
+        ["'loss_feature'", "'backbone'"]),
     'link overwritten': (
         options(f'{LINK}.student=backbone.layer4.1.bn2'),
         'SIDE of NAME: MODEL overwrites the output of PLACE', ["'backbone.layer4.1.bn2'"]),
@@ -170,14 +191,25 @@ CASES = {
         ['[32, 4, 4]', '[64, 4, 4]', 'connector']),
     "link channels, MMRazor's loss": (
         options(f'{LINK}.connector=None', f'{LINK}.loss.type=L2Loss'),
-        'link NAME: PLACE and PLACE (C, H, W) do not meet', ['[32, 4, 4]', 'connector']),
+        'link NAME: PLACE and PLACE do not match', ['[32, 4, 4]', 'connector']),
     'link size': (
         options(f'{LINK}.student=backbone.layer3'),
         'link NAME: student PLACE and teacher PLACE differ in height or width',
         ['[16, 8, 8]', '[64, 4, 4]', 'resize=True']),
+    'link kinds': (
+        options(f'{LINK}.student=neck'),
+        'link NAME: student PLACE and teacher PLACE: the student returns a',
+        ['vector [N, C]', 'map [N, C, H, W]', 'same kind']),
+    'link tokens': (
+        transformers(16, 32),
+        'link NAME: student PLACE and teacher PLACE have COUNT and COUNT tokens',
+        ['65 and 17 tokens']),
+    'link loss of tokens': (
+        transformers(16, 16, connector=None, loss=dict(type='KLDivergence', _delete_=True)),
+        'link NAME: PLACE are tokens [L, C], and CLASS reads', ['[65, 16]', 'FeatureL2Loss']),
     'link levels': (
         options(f'{LINK}.student=backbone.layer3,backbone.layer4'),
-        'link NAME: the student gives COUNT features', ['gives 2 features', 'the teacher 1']),
+        'link NAME: the student returns COUNT features', ['returns 2 features', 'the teacher 1']),
     'link name': (
         "model = dict(distiller=dict(links=dict(feature=dict(student='backbone', "
         "teacher='backbone', loss='FeatureL2Loss'))))",

@@ -1,4 +1,7 @@
-"""The transforms made of 1x1 convolutions: identity, linear and the channel MLP."""
+"""The transforms of single positions: identity, linear and the channel MLP.
+
+They are 1x1 convolutions, and take vectors ``[N, C]`` and tokens ``[N, L, C]`` as well.
+"""
 from typing import Optional
 
 from mmrazor.models.architectures.connectors.base_connector import BaseConnector
@@ -10,7 +13,7 @@ from mmdistill_ext.errors import ConfigError, whole
 
 @MODELS.register_module()
 class IdentityConnector(BaseConnector):
-    """The student's feature as it is; only where the channels agree.
+    """Returns the student's feature unchanged. Raises if the channels differ.
 
     Args:
         in_channels (int): Channels of the student.
@@ -22,11 +25,26 @@ class IdentityConnector(BaseConnector):
         if in_channels != out_channels:
             raise ConfigError(
                 f'IdentityConnector: the student has {in_channels} channels, the teacher '
-                f'{out_channels}; LinearConnector or MLPConnector would map them')
+                f'{out_channels}; expected the same number (LinearConnector and '
+                'MLPConnector change it)')
 
     def forward_train(self, feature: Tensor) -> Tensor:
-        """``[N, C, H, W]`` -> the same tensor."""
+        """Returns the same tensor."""
         return feature
+
+
+def at_each_position(convs: nn.Module, feature: Tensor) -> Tensor:
+    """Apply 1x1 convolutions to the channels of a vector, of tokens or of a map.
+
+    Args:
+        convs (nn.Module): Takes and returns ``[N, C, H, W]``.
+        feature (Tensor): ``[N, C]``, ``[N, L, C]`` or ``[N, C, H, W]``.
+    """
+    if feature.ndim == 2:
+        return convs(feature[:, :, None, None]).flatten(1)
+    if feature.ndim == 3:
+        return convs(feature.transpose(1, 2).unsqueeze(3)).squeeze(3).transpose(1, 2)
+    return convs(feature)
 
 
 @MODELS.register_module()
@@ -43,8 +61,8 @@ class LinearConnector(BaseConnector):
         self.conv = nn.Conv2d(in_channels, out_channels, 1)
 
     def forward_train(self, feature: Tensor) -> Tensor:
-        """``[N, in_channels, H, W]`` -> ``[N, out_channels, H, W]``."""
-        return self.conv(feature)
+        """``[N, in_channels, H, W]`` -> ``[N, out_channels, H, W]``; so vectors and tokens."""
+        return at_each_position(self.conv, feature)
 
 
 @MODELS.register_module()
@@ -65,7 +83,7 @@ class MLPConnector(BaseConnector):
                  hidden_channels: Optional[int] = None,
                  num_hidden: int = 1) -> None:
         super().__init__()
-        whole('MLPConnector: num_hidden', num_hidden)  # none would be the LinearConnector
+        whole('MLPConnector: num_hidden', num_hidden)  # 0 is LinearConnector
         width = out_channels if hidden_channels is None else \
             whole('MLPConnector: hidden_channels', hidden_channels)
         layers = []
@@ -75,5 +93,5 @@ class MLPConnector(BaseConnector):
         self.mlp = nn.Sequential(*layers, nn.Conv2d(in_channels, out_channels, 1))
 
     def forward_train(self, feature: Tensor) -> Tensor:
-        """``[N, in_channels, H, W]`` -> ``[N, out_channels, H, W]``."""
-        return self.mlp(feature)
+        """``[N, in_channels, H, W]`` -> ``[N, out_channels, H, W]``; so vectors and tokens."""
+        return at_each_position(self.mlp, feature)

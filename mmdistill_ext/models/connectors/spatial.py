@@ -8,6 +8,15 @@ from mmrazor.models.architectures.connectors.base_connector import BaseConnector
 from mmrazor.registry import MODELS
 from torch import Tensor, nn
 
+from mmdistill_ext.errors import ConfigError
+
+
+def check_map(connector: nn.Module, feature: Tensor) -> None:
+    """Raise for tokens, which a convolution would take for one image without batch."""
+    if feature.ndim != 4:
+        raise ConfigError(f'{type(connector).__name__}: expected a map [N, C, H, W], found '
+                          f'{list(feature.shape)}; MLPConnector takes vectors and tokens')
+
 
 @MODELS.register_module()
 class Conv3x3Connector(BaseConnector):
@@ -26,11 +35,12 @@ class Conv3x3Connector(BaseConnector):
 
     def forward_train(self, feature: Tensor) -> Tensor:
         """``[N, in_channels, H, W]`` -> ``[N, out_channels, H, W]``."""
+        check_map(self, feature)
         return self.convs(feature)
 
 
 class _DeformConv(DeformConv2dPack):
-    """Takes maps smaller than its kernel too: mmcv's layer without offsets of its own pads them."""
+    """Also runs on maps smaller than the kernel: only mmcv's ``DeformConv2d`` pads those."""
 
     def forward(self, x: Tensor) -> Tensor:
         return DeformConv2d.forward(self, x, self.conv_offset(x))
@@ -38,7 +48,7 @@ class _DeformConv(DeformConv2dPack):
 
 @MODELS.register_module()
 class DeformableConnector(BaseConnector):
-    """Deformable 3x3, ReLU, deformable 3x3, with mmcv's layer; it has no bias.
+    """Deformable 3x3, ReLU, deformable 3x3, with mmcv's layer (no bias).
 
     Args:
         in_channels (int): Channels of the student.
@@ -53,9 +63,10 @@ class DeformableConnector(BaseConnector):
 
     def forward_train(self, feature: Tensor) -> Tensor:
         """``[N, in_channels, H, W]`` -> ``[N, out_channels, H, W]``, float32 under AMP."""
-        # mmcv takes up to 32 samples at a time, and only where that divides the batch.
+        check_map(self, feature)
+        # mmcv's op computes im2col_step (at most 32) samples at a time; it must divide the batch.
         self.conv1.im2col_step = self.conv2.im2col_step = math.gcd(len(feature), 32)
-        # mmcv's op has no bfloat16 and wants a contiguous input.
+        # mmcv's op does not support bfloat16 and needs a contiguous input.
         with torch.autocast(feature.device.type, enabled=False):
             feature = feature.type_as(self.conv1.weight).contiguous()
             return self.conv2(self.relu(self.conv1(feature)))
@@ -78,4 +89,5 @@ class NonLocalConnector(BaseConnector):
 
     def forward_train(self, feature: Tensor) -> Tensor:
         """``[N, in_channels, H, W]`` -> ``[N, out_channels, H, W]``."""
+        check_map(self, feature)
         return self.conv(self.non_local(feature))

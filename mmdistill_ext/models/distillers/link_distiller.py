@@ -1,5 +1,4 @@
-"""Links: one entry in the config for a place in the student, one in the teacher, a transform
-between them and a loss."""
+"""The distiller that trains with links (docs/links.md)."""
 from functools import partial
 from typing import Dict, List, Optional
 
@@ -13,17 +12,22 @@ from torch.nn import functional as F
 from ...errors import ConfigError
 from ..utils.dry_run import Outputs, dry_run, get_module, recorded_places, tensors_of, untouched
 from .link_levels import (
-    Feature,
-    attempt,
+    DryRunFeature,
+    Level,
+    RecordIndex,
     build,
     build_connector,
-    check_levels,
+    check_loss,
     check_signature,
+    check_takes_tokens,
     features_of,
+    match_levels,
+    missing_record_error,
+    place_of,
     recorder_key,
-    too_few,
 )
 from .links import Link
+from .step_checks import Expected, check_gradient, check_outputs, expected_of
 
 
 @MODELS.register_module()
@@ -31,8 +35,8 @@ class LinkDistiller(ConfigurableDistiller):
     """A ``ConfigurableDistiller`` that also takes links.
 
     A link expands to MMRazor's recorders and connectors, one connector for each level of a
-    multi-level output. Both forms can be used side by side. Every mistake in a link is found when
-    the model is built, by running student and teacher once on a tiny input.
+    multi-level output. Both forms can be used side by side. Student and teacher run once on a tiny
+    input when the model is built, so a mistake in a link stops the run before the first step.
 
     Args:
         links (dict[str, dict]): Name of the loss -> dict with
@@ -54,17 +58,20 @@ class LinkDistiller(ConfigurableDistiller):
                  teacher_recorders: Optional[Dict[str, Dict]] = None,
                  **kwargs) -> None:
         if not isinstance(links, dict) or not links:
-            raise ConfigError(f'LinkDistiller: links is a dict of links, found {links!r}')
+            raise ConfigError(f'LinkDistiller: links expected a dict of links, found {links!r}')
         parsed = [Link.from_config(name, config) for name, config in links.items()]
         super().__init__(
             student_recorders=_with_places(student_recorders, parsed, 'student'),
             teacher_recorders=_with_places(teacher_recorders, parsed, 'teacher'),
             **kwargs)
-        self.links = parsed
-        self.level_values: Dict[str, List[Tensor]] = {}  # of the last step, for who looks for a NaN
+        self.links = tuple(parsed)
+        self.levels: Dict[str, List[Level]] = {}  # of each link, once both models are known
+        self.expected: Dict[str, Dict[str, List[Expected]]] = {}  # link -> side -> places
+        self.student_has_grad = True  # whether the student's last forward ran with gradient
+        self.level_values: Dict[str, List[Tensor]] = {}  # losses of the last step, to find a NaN
         for link in self.links:
             if link.name in self.distill_losses:
-                raise ConfigError(f'link {link.name!r}: distill_losses has a loss of that name')
+                raise ConfigError(f'link {link.name!r}: distill_losses already has this name')
             self.distill_losses[link.name] = build(link, 'loss', link.loss)
             check_signature(link, self.distill_losses[link.name])
 
@@ -72,6 +79,11 @@ class LinkDistiller(ConfigurableDistiller):
         """Run the student once, then attach the recorders."""
         self._student = model, self.dry_run(model, 'student')
         super().prepare_from_student(model)
+        model.register_forward_pre_hook(self._note_grad_mode)
+
+    def _note_grad_mode(self, *_) -> None:
+        """``student_trainable=False`` runs the student without gradient on purpose."""
+        self.student_has_grad = torch.is_grad_enabled()
 
     def prepare_from_teacher(self, model: nn.Module) -> None:
         """Run the teacher once, build the connectors, then attach the recorders."""
@@ -80,12 +92,13 @@ class LinkDistiller(ConfigurableDistiller):
         if theirs.size > own.size:  # in training both see images of one size
             own = self.dry_run(student, 'student', theirs.size)
         for link in self.links:
-            self._expand(link, features_of(link.student, own), features_of(link.teacher, theirs))
+            self._resolve(link, features_of(link, 'student', student, own),
+                          features_of(link, 'teacher', model, theirs))
         del self._student
         super().prepare_from_teacher(model)
 
     def dry_run(self, model: nn.Module, side: str, smallest: int = Outputs.size) -> Outputs:
-        """What a model gives at every place that is read from it, on a tiny input.
+        """Run a model on a tiny input and return the outputs of every place that is read.
 
         Args:
             model (nn.Module): The student or the teacher.
@@ -105,71 +118,95 @@ class LinkDistiller(ConfigurableDistiller):
         return dry_run(model, places, f'{side} of {readers}', smallest, in_loss) if places \
             else Outputs()
 
-    def _expand(self, link: Link, student: List[Feature], teacher: List[Feature]) -> None:
-        """Build a connector for each level and compute the loss once on what the dry run gave."""
-        check_levels(link, student, teacher)
+    def _resolve(self, link: Link, student: List[DryRunFeature],
+                 teacher: List[DryRunFeature]) -> None:
+        """Set the levels of a link, build their connectors and compute each loss once."""
         loss = self.distill_losses[link.name]
-        link.levels = [dict(student=feature.record) for feature in student]
+        self.expected[link.name] = dict(student=expected_of(student), teacher=expected_of(teacher))
         if not link.teacher:
+            self.levels[link.name] = [Level(feature.record) for feature in student]
             with untouched(self):
-                attempt(link, lambda: loss([s.tensor for s in student]), *student)
-        for index, (level, s, t) in enumerate(zip(link.levels, student, teacher)):
-            level['teacher'] = t.record
-            if link.connector:
-                level['connector'] = f'{link.name}_{index}'
-                if level['connector'] in self.connectors:
-                    raise ConfigError(f'link {link.name!r}: connectors has one that is called '
-                                      f"{level['connector']!r}, which the link's own would be")
-                self.connectors[level['connector']] = build_connector(link, s, t)
+                check_loss(link, lambda: loss([s.tensor for s in student]), *student)
+            return
+        self.levels[link.name] = match_levels(link, student, teacher)
+        for level, s, t in zip(self.levels[link.name], student, teacher):
+            check_takes_tokens(link, loss, level, s)
+            if level.connector:
+                if level.connector in self.connectors:
+                    raise ConfigError(f'link {link.name!r}: connectors already has the name '
+                                      f'{level.connector!r}, which this link uses')
+                self.connectors[level.connector] = build_connector(link, s, t)
             with untouched(self):
                 compute = partial(self.level_loss, link, level, s.tensor.float(),
                                   t.tensor.float())
-                attempt(link, compute, s, t)
+                check_loss(link, compute, s, t)
 
-    def level_loss(self, link: Link, level: dict, student: Tensor, teacher: Tensor) -> Tensor:
-        """The loss of one level: resize where asked, transform, compare.
+    def level_loss(self, link: Link, level: Level, student: Tensor, teacher: Tensor) -> Tensor:
+        """The loss of one level: one layout, resize if asked, transform, compare.
 
         Args:
             link (Link): The link.
-            level (dict): One of ``link.levels``.
-            student (Tensor): [N, C_s, H, W] or [N, C_s].
-            teacher (Tensor): [N, C_t, H, W] or [N, C_t].
+            level (Level): One of ``self.levels[link.name]``.
+            student (Tensor): A vector, tokens or a map, as the student returns it.
+            teacher (Tensor): A vector, tokens or a map, as the teacher returns it.
         """
-        student = self.bridged(link, level, student, teacher)
+        student, teacher = level.arrange(student, teacher)
+        if len(student) != len(teacher):  # some losses would broadcast
+            raise ConfigError(f'link {link.name!r}: the student returned {list(student.shape)}, '
+                              f'the teacher {list(teacher.shape)}; name places that return as many '
+                              'samples in training and evaluation')
+        student = self.connect(link, level, student, teacher)
         if student.dtype == torch.float32:
             teacher = teacher.float()  # a teacher in half precision of its own
         # A teacher in channels_last: some of MMRazor's losses take a view of it.
         return self.distill_losses[link.name](student, teacher.contiguous())
 
-    def bridged(self, link: Link, level: dict, student: Tensor, teacher: Tensor) -> Tensor:
-        """The student's feature as its loss sees it: resized where asked, and transformed."""
-        if link.resize and student.shape[2:] != teacher.shape[2:]:
+    def connect(self, link: Link, level: Level, student: Tensor, teacher: Tensor) -> Tensor:
+        """Return the student's feature as the loss gets it: resized if asked, then transformed.
+
+        Both features are in one layout (``Level.arrange``).
+        """
+        if link.resize and student.ndim == 4 and student.shape[2:] != teacher.shape[2:]:
             student = F.interpolate(
                 student, size=teacher.shape[2:], mode='bilinear', align_corners=False)
-        return self.connectors[level['connector']](student) if link.connector else student
+        return self.connectors[level.connector](student) if level.connector else student
 
     def level_losses(self, link: Link) -> List[Tensor]:
         """The loss of each level of a link, from what the recorders hold."""
-        features = [self.feature(True, **level['student']) for level in link.levels]
+        levels = self.levels[link.name]
+        features = [self.feature(True, level.student) for level in levels]
         if not link.teacher:
             return [self.distill_losses[link.name](features)]
-        targets = [self.feature(False, **level['teacher']) for level in link.levels]
-        return [self.level_loss(link, *level) for level in zip(link.levels, features, targets)]
+        targets = [self.feature(False, level.teacher) for level in levels]
+        return [self.level_loss(link, *level) for level in zip(levels, features, targets)]
 
-    def feature(self, from_student: bool, recorder: str, record_idx: int,
-                 data_idx: int = 0) -> Tensor:
+    def feature(self, from_student: bool, index: RecordIndex) -> Tensor:
         """One tensor of a record, which may be a tensor, a tuple, tuples in a tuple, or a dict."""
         recorders = self.student_recorders if from_student else self.teacher_recorders
-        records = recorders.get_recorder(recorder).data_buffer
-        tensors = tensors_of(records[record_idx]) if record_idx < len(records) else []
-        if data_idx >= len(tensors):
-            raise too_few(self.links, recorder, from_student, len(records))
-        return tensors[data_idx]
+        records = recorders.get_recorder(index.recorder).data_buffer
+        tensors = tensors_of(records[index.record_idx]) if index.record_idx < len(records) else []
+        if (index.data_idx or 0) >= len(tensors):
+            raise missing_record_error(self.links, index.recorder, from_student, len(records))
+        return tensors[index.data_idx or 0]
+
+    def _check_step(self, link: Link) -> None:
+        """Raise if this step recorded other outputs than the dry run, or none with gradient."""
+        for side, places in self.expected[link.name].items():
+            recorders = getattr(self, f'{side}_recorders')
+            for expected in places:
+                check_outputs(link.name, side, expected,
+                              recorders.get_recorder(expected.recorder).data_buffer)
+        if torch.is_grad_enabled() and self.student_has_grad:
+            indices = [level.student for level in self.levels[link.name]]
+            check_gradient(link.name, [place_of(index.recorder) for index in indices],
+                           [self.feature(True, index) for index in indices])
 
     def compute_distill_losses(self) -> LossResults:
         """The losses of MMRazor's mappings, then one for each link (summed over its levels)."""
         losses = super().compute_distill_losses()
         for link in self.links:
+            if self.training:
+                self._check_step(link)
             levels = self.level_losses(link)
             self.level_values[link.name] = [level.detach() for level in levels]
             losses[link.name] = sum(levels)
@@ -177,7 +214,7 @@ class LinkDistiller(ConfigurableDistiller):
 
 
 def _with_places(recorders: Optional[dict], links: List[Link], side: str) -> dict:
-    """MMRazor's recorders and one more for each place, however many links read it."""
+    """MMRazor's recorders and one for each place, also when several links read it."""
     recorders = dict(recorders or {})
     for link in links:
         for place in getattr(link, side):

@@ -1,6 +1,6 @@
 """What a user writes as a link, checked and put into one form."""
-from dataclasses import dataclass, field
-from typing import List, Optional, Union
+from dataclasses import dataclass
+from typing import Optional, Sequence, Tuple, Union
 
 from mmengine.config import ConfigDict
 
@@ -9,32 +9,33 @@ from ...errors import ConfigError, nearest, number
 FIELDS = ('student', 'teacher', 'connector', 'loss', 'resize')
 
 
-@dataclass
+@dataclass(frozen=True)
 class Link:
     """One place in the student, one in the teacher, the transform and the loss between them.
 
+    The user's words only; what they resolve to in two models is a list of ``Level``.
+
     Args:
         name (str): The name of the loss in the log. Contains "loss".
-        student (list[str]): Module names in the student.
-        teacher (list[str]): Module names in the teacher; empty where the student teaches itself.
+        student (tuple[str, ...]): Module names in the student.
+        teacher (tuple[str, ...]): Module names in the teacher; empty for self-distillation.
         loss (dict): Config of the loss.
         connector (dict, optional): Config of the transform of the student's feature.
         resize (bool): Whether a student map is resized to the teacher's. Defaults to False.
     """
     name: str
-    student: List[str]
-    teacher: List[str]
+    student: Tuple[str, ...]
+    teacher: Tuple[str, ...]
     loss: dict
     connector: Optional[dict] = None
     resize: bool = False
-    levels: List[dict] = field(default_factory=list)
 
     @classmethod
     def from_config(cls, name: str, config: dict) -> 'Link':
         """Check the fields of one entry of ``links``."""
         if not isinstance(name, str) or '.' in name:
-            raise ConfigError(f'link {name!r}: a name is text without a dot, which torch cannot '
-                              'have in the name of a module')
+            raise ConfigError(f'link {name!r}: a name is a string without a dot, because '
+                              'torch does not allow one in the name of a module')
         if 'loss' not in name:
             raise ConfigError(f"link {name!r}: the name must contain 'loss', else mmengine logs it "
                               f"without training on it; try 'loss_{name}'")
@@ -49,24 +50,24 @@ class Link:
             if not config.get(key):
                 raise ConfigError(f'link {name!r}: the field {key!r} is missing')
         link = cls(name, _places(name, 'student', config['student']),
-                   _places(name, 'teacher', config.get('teacher') or []),
+                   _places(name, 'teacher', config.get('teacher') or ()),
                    _typed(name, 'loss', config['loss']),
                    _typed(name, 'connector', config.get('connector')),
                    config.get('resize', False))
         if not isinstance(link.resize, bool):
             raise ConfigError(f"link {name!r}: 'resize' is True or False, found {link.resize!r}")
         if not link.teacher and (link.connector or link.resize):
-            raise ConfigError(f"link {name!r}: 'connector' and 'resize' need a 'teacher' to meet")
+            raise ConfigError(f"link {name!r}: 'connector' and 'resize' need the field 'teacher'")
         return link
 
 
-def _places(name: str, side: str, places: Union[str, List[str]]) -> List[str]:
-    places = list(places) if isinstance(places, (list, tuple)) else [places]
+def _places(name: str, side: str, places: Union[str, Sequence[str]]) -> Tuple[str, ...]:
+    places = tuple(places) if isinstance(places, (list, tuple)) else (places, )
     for place in places:
         if not isinstance(place, str):
-            raise ConfigError(f'link {name!r}: {side!r} takes module names, found {place!r}')
+            raise ConfigError(f'link {name!r}: {side!r} expected module names, found {place!r}')
         if places.count(place) > 1:
-            raise ConfigError(f'link {name!r}: {side!r} names {place!r} twice')
+            raise ConfigError(f'link {name!r}: {side!r} contains {place!r} twice')
     return places
 
 

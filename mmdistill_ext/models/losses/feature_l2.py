@@ -8,27 +8,27 @@ from ...errors import ConfigError, number
 
 
 class _SquaredDistance(torch.autograd.Function):
-    """``sum((student - teacher)^2) / N``, of which only the difference is kept for backward.
+    """``sum((student - teacher)^2) / N``; only the difference is kept for backward.
 
     Written with plain operators, autograd would also keep what the teacher and the casts need.
     """
 
     @staticmethod
     def forward(ctx, student: Tensor, teacher: Tensor) -> Tensor:
-        # Half precision neither holds the sum nor the small differences that matter.
-        wide = torch.promote_types(torch.promote_types(student.dtype, teacher.dtype),
-                                   torch.float32)
-        diff = student.to(wide) - teacher
-        # The gradient is rounded to the student's dtype anyway, so the difference is kept in it.
+        # In half precision the sum overflows and small differences round to zero.
+        compute_dtype = torch.promote_types(
+            torch.promote_types(student.dtype, teacher.dtype), torch.float32)
+        diff = student.to(compute_dtype) - teacher
+        # Kept in the student's dtype, to which the gradient is rounded in any case.
         ctx.save_for_backward(diff.to(student.dtype))
-        ctx.wide = wide
+        ctx.compute_dtype = compute_dtype
         return diff.square().sum() / len(student)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor):
         diff, = ctx.saved_tensors
-        return (diff.to(ctx.wide) * (grad * 2 / len(diff))).to(diff.dtype), None
+        return (diff.to(ctx.compute_dtype) * (grad * 2 / len(diff))).to(diff.dtype), None
 
 
 def feature_l2(student: Tensor, teacher: Tensor) -> Tensor:
@@ -44,7 +44,7 @@ def feature_l2(student: Tensor, teacher: Tensor) -> Tensor:
     if student.shape != teacher.shape:
         raise ConfigError(
             f'FeatureL2Loss: the student feature is {tuple(student.shape)}, the teacher feature '
-            f'{tuple(teacher.shape)}; they must agree (a connector changes channels)')
+            f'{tuple(teacher.shape)}; expected one shape (a connector changes channels)')
     return _SquaredDistance.apply(student, teacher.detach())
 
 

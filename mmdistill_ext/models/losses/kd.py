@@ -32,7 +32,7 @@ def decoupled_kl(student: Tensor, teacher: Tensor, labels: Tensor, tau: float, t
         nckd_weight (float): Weight of the second.
     """
     labels = labels.unsqueeze(1)
-    # By index: a mask of the others would have to be counted, for which a GPU is waited for.
+    # Indexed: a boolean mask would make the CPU wait for the GPU to count its entries.
     rest = torch.arange(student.shape[1] - 1, device=labels.device).expand(len(labels), -1)
     rest = rest + (rest >= labels)
 
@@ -49,9 +49,9 @@ def decoupled_kl(student: Tensor, teacher: Tensor, labels: Tensor, tau: float, t
 
 @MODELS.register_module()
 class DecoupledKLLoss(nn.Module):
-    """DKD in the place of a KL.
+    """DKD (Zhao et al., CVPR 2022): the KL split into target and other classes.
 
-    MMRazor's ``DKDLoss`` sums over the batch whatever its ``reduction`` says, and takes the
+    MMRazor's ``DKDLoss`` ignores ``reduction`` and sums over the batch, and it takes the
     logarithm of probabilities that can be zero.
 
     Args:

@@ -57,8 +57,8 @@ def teacher_reads(distiller: ConfigurableDistiller) -> Optional[list]:
         return None
     used = [record for mapping in distiller.loss_forward_mappings.values()
             for record in mapping.values() if not record.get('from_student', True)]
-    used += [level['teacher'] for link in getattr(distiller, 'links', ())
-             for level in link.levels if 'teacher' in level]
+    used += [level.teacher._asdict() for levels in getattr(distiller, 'levels', {}).values()
+             for level in levels if level.teacher]
     reads = []
     for name, recorder in recorders.items():
         if isinstance(recorder, ParameterRecorder):

@@ -87,6 +87,25 @@ def test_autocast(name):
         assert all(p.grad.isfinite().all() for p in connector.parameters())
 
 
+@pytest.mark.parametrize('name', ['LinearConnector', 'MLPConnector'])
+@pytest.mark.parametrize('shape', [(3, IN), (3, 7, IN)])
+def test_vectors_and_tokens(name, shape):
+    connector = randomized(build(name)).double()
+    feature = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    weights = [p.detach() for p in connector.parameters()]
+    want = feature.detach() @ weights[0][:, :, 0, 0].T + weights[1]
+    if name == 'MLPConnector':
+        want = want.clamp(min=0) @ weights[2][:, :, 0, 0].T + weights[3]
+    torch.testing.assert_close(connector(feature).detach(), want, rtol=1e-12, atol=1e-12)
+    assert torch.autograd.gradcheck(connector, (feature, ))
+
+
+@pytest.mark.parametrize('name', ['Conv3x3Connector', 'DeformableConnector', 'NonLocalConnector'])
+def test_tokens_are_no_map(name):
+    with pytest.raises(ConfigError, match=f'{name}: expected a map.*MLPConnector'):
+        build(name)(torch.randn(IN, 5, 4))  # a convolution would take it for one image
+
+
 def test_identity():
     connector = build('IdentityConnector', 4, 4)
     feature = torch.randn(2, 4, 3, 3)

@@ -131,7 +131,7 @@ def test_a_module_that_runs_once_a_level_gives_its_levels():
     model = algorithm('det', loss_cls=dict(
         student='bbox_head.retina_cls', teacher='bbox_head.retina_cls',
         loss=dict(type='FeatureL2Loss', loss_weight=1.)))
-    assert len(model.distiller.links[0].levels) == 5
+    assert len(model.distiller.levels['loss_cls']) == 5
     assert losses_of(model, 'det')['distill.loss_cls'] > 0
 
 
@@ -275,7 +275,7 @@ def test_both_run_on_images_of_one_size_whatever_either_was_built_for():
         model = build(dict(
             type='LeanTeacherDistill', random_teacher=True, architecture=model_config('cls'),
             teacher=teacher, distiller=dict(type='LinkDistiller', links=dict(loss_feat=link))))
-        assert len(model.distiller.links[0].levels) == 1
+        assert len(model.distiller.levels['loss_feat']) == 1
 
 
 @pytest.mark.parametrize('loss', [
