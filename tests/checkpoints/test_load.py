@@ -163,10 +163,10 @@ class OwnClass:
 
 @pytest.mark.parametrize('thing, name', [
     (Wicked(WRITTEN.append, 1), 'getattr'),
-    (Wicked(exec, 'from tests.test_safe_load import WRITTEN; WRITTEN.append(1)'), 'exec'),
+    (Wicked(exec, 'from tests.checkpoints.test_load import WRITTEN; WRITTEN.append(1)'), 'exec'),
     (Wicked(getattr, torch.Tensor, 'tofile'), 'getattr'),
     (Wicked(os.system, 'false'), f'{os.name}.system'),
-    (OwnClass(), 'test_safe_load.OwnClass'),
+    (OwnClass(), 'test_load.OwnClass'),
 ])
 @pytest.mark.parametrize('legacy', [False, True])
 def test_anything_else_is_refused_by_name(tmp_path, thing, name, legacy):
