@@ -8,16 +8,13 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).parent
 
 
-class WithPthAndMim(build_py):
-    """Puts mmdistill_ext.pth beside the package in site-packages, also with ``pip install -e``;
-    and into a wheel the configs, the tools and their index, where ``mim`` looks for them."""
+class WithMim(build_py):
+    """Puts the configs, the tools and their index into a wheel, where ``mim`` looks for them."""
 
     def run(self) -> None:
         super().run()
         if getattr(self, 'editable_mode', False):
-            self.copy_file('mmdistill_ext.pth', self.get_finalized_command('install').install_lib)
             return
-        self.copy_file('mmdistill_ext.pth', self.build_lib)
         for path in [*ROOT.glob('model-index.yml'), *ROOT.glob('configs/**/*'),
                      *ROOT.glob('tools/**/*')]:
             if path.is_file() and path.suffix in ('.py', '.yml', '.md', '.sh'):
@@ -46,7 +43,7 @@ setup(
     ],
     packages=find_packages(include=['mmdistill_ext', 'mmdistill_ext.*']),
     package_data={'mmdistill_ext.analysis': ['report.html']},
-    cmdclass=dict(build_py=WithPthAndMim),
+    cmdclass=dict(build_py=WithMim),
     python_requires='>=3.10',
     install_requires=['joblib'],  # MMRazor 1.0.0 imports it and does not say so
     extras_require=dict(

@@ -1,11 +1,14 @@
-"""The gaps between MMRazor 1.0.0, mmdet 3.3.0, mmengine and PyTorch; see also safe_load.py.
+"""The gaps between MMRazor 1.0.0, mmdet 3.3.0, mmengine and PyTorch: one table, nothing else.
 
-Nothing here imports torch or MMRazor at its top, so that ``mmdistill_ext.pth`` can run
-:func:`let_mmrazor_import` when Python starts: MMRazor's own ``train.py`` imports all of MMRazor
-before it reads the config that names this plugin.
+Nothing here imports torch or MMRazor at its top, so ``python compat.py SCRIPT`` can bridge the
+first gap for a script that imports all of MMRazor.
 """
+import functools
+import os
+import runpy
 import sys
 from importlib.machinery import PathFinder
+from typing import Callable, Dict, List, NamedTuple, Tuple
 
 # They build quantization tables at import time out of names that PyTorch 2 no longer has, and do
 # so only where they see torch >= 1.13. Distillation needs none of the tables.
@@ -53,19 +56,6 @@ def let_mmrazor_import() -> None:
         sys.meta_path.insert(0, _SkipTables)
 
 
-def forbid_installing() -> None:
-    """``get_config('package::...')`` of mmengine pip-installs what it does not find. Not here."""
-    from mmengine.utils import package_utils
-
-    from .errors import ConfigError
-
-    def refuse(command: list) -> None:
-        raise ConfigError(f'{command[-1]!r} is named in a config (as in {command[-1]}::...) and is '
-                          f'not installed; to have it: pip install {command[-1]}')
-
-    package_utils.call_command = refuse
-
-
 def let_mmrazor_turn_inplace_off() -> None:
     """MMRazor sets ``inplace=False`` in its algorithms, or a ReLU would overwrite what a recorder
     holds. It walks through OrderedDicts; a newer PyTorch keeps modules in dicts, and it finds none.
@@ -88,7 +78,10 @@ def let_reppoints_train_on_a_gpu() -> None:
     except ImportError:
         return  # whoever trains no detectors may have no mmdet
     assign = PointAssigner.assign
+    if hasattr(assign, '__wrapped__'):
+        return  # is bridged already
 
+    @functools.wraps(assign)
     def assign_there(self, pred_instances, *args, **kwargs):
         with torch.device(pred_instances.priors.device):
             return assign(self, pred_instances, *args, **kwargs)
@@ -96,13 +89,103 @@ def let_reppoints_train_on_a_gpu() -> None:
     PointAssigner.assign = assign_there
 
 
+def let_checkpoints_load() -> None:
+    """From PyTorch 2.6 on, ``torch.load`` refuses what mmengine's own checkpoints hold."""
+    import torch
+    from mmengine.utils import digit_version
+    if digit_version(torch.__version__) < digit_version('2.6.0'):
+        return  # there torch.load reads anything by default
+    from .checkpoints.load import known_globals
+    torch.serialization.add_safe_globals([(v, k) for k, v in known_globals().items()])
+
+
+class Patch(NamedTuple):
+    """A gap and what bridges it."""
+    name: str
+    target: str
+    why: str
+    issue: str
+    since: str
+    until: str
+    apply: Callable[[], None]
+
+
+IMPORT = 'import-mmrazor'
+NO_ISSUE = 'none known'
+PATCHES = (
+    Patch(IMPORT, 'sys.meta_path', 'MMRazor builds tables of names that PyTorch 2 has not',
+          NO_ISSUE, 'torch 2.0', 'mmrazor 1.0.0, its last release', let_mmrazor_import),
+    Patch('mmrazor-inplace', 'mmrazor BaseAlgorithm.set_module_inplace_false',
+          'MMRazor finds no modules where PyTorch keeps them in a dict', NO_ISSUE,
+          'torch later than 2.1', 'mmrazor 1.0.0, its last release',
+          let_mmrazor_turn_inplace_off),
+    Patch('reppoints-on-gpu', 'mmdet PointAssigner.assign',
+          'an index on the CPU for points on the GPU', 'mmdetection#10436', 'torch 2.0',
+          'mmdet 3.3.0, its last release', let_reppoints_train_on_a_gpu),
+    Patch('load-checkpoints', 'torch.serialization.add_safe_globals',
+          "torch.load refuses what mmengine's checkpoints hold", NO_ISSUE, 'torch 2.6',
+          'mmengine 0.10.7', let_checkpoints_load),
+)
+SKIP = 'MMDISTILL_EXT_SKIP_PATCHES'  # names, with commas between them
+_applied: Dict[str, bool] = {}
+
+
+def _skipped() -> Tuple[str, ...]:
+    names = tuple(name.strip() for name in os.environ.get(SKIP, '').split(',') if name.strip())
+    for name in names:
+        if name not in [patch.name for patch in PATCHES]:
+            from .errors import ConfigError
+            known = ', '.join(patch.name for patch in PATCHES)
+            raise ConfigError(f'{SKIP}: no patch is named {name!r}; expected some of {known}')
+    return names
+
+
 def enable() -> None:
-    """Bridge every known gap. Called by ``import mmdistill_ext``."""
-    from .checkpoints import load as safe_load
-    from .checkpoints import save as safe_save
-    let_mmrazor_import()
-    let_mmrazor_turn_inplace_off()
-    let_reppoints_train_on_a_gpu()
-    safe_load.enable()
-    safe_save.enable()
-    forbid_installing()
+    """Bridge every gap that ``MMDISTILL_EXT_SKIP_PATCHES`` does not name; each one once.
+
+    Raises:
+        ImportError: MMRazor cannot be imported, because the patch for that was left out.
+    """
+    skipped = _skipped()
+    for patch in PATCHES:
+        if patch.name in _applied:
+            continue
+        if patch.name not in skipped:
+            patch.apply()
+        elif patch.name == IMPORT:
+            try:
+                import mmrazor.models  # noqa: F401
+            except (AttributeError, ImportError) as error:
+                raise ImportError(
+                    f'{SKIP} leaves out {IMPORT!r}, without which MMRazor 1.0.0 cannot be '
+                    f'imported on PyTorch 2 ({error})') from None
+        _applied[patch.name] = patch.name not in skipped
+
+
+def summary() -> str:
+    """One line: which patches are applied, and which were left out."""
+    applied = ', '.join(name for name, done in _applied.items() if done) or 'none'
+    left_out = ', '.join(name for name, done in _applied.items() if not done) or 'none'
+    return f'mmdistill_ext patches: {applied}; left out by {SKIP}: {left_out}'
+
+
+def main(argv: List[str]) -> None:
+    """Run a script with MMRazor importable, or print the table of patches.
+
+    Args:
+        argv (list[str]): The script and its arguments.
+    """
+    if not argv:
+        for patch in PATCHES:
+            print(f'{patch.name}: {patch.target}: {patch.why} (issue: {patch.issue}; from '
+                  f'{patch.since}, until {patch.until})')
+        return
+    if IMPORT not in _skipped():
+        let_mmrazor_import()
+    sys.argv = argv
+    sys.path[0] = os.path.dirname(os.path.abspath(argv[0]))
+    runpy.run_path(argv[0], run_name='__main__')
+
+
+if __name__ == '__main__':
+    main(sys.argv[1:])

@@ -114,3 +114,71 @@ def test_hook_is_there_once():
     out = run('import sys, mmdistill_ext; mmdistill_ext.compat.let_mmrazor_import(); '
               'print([getattr(f, "__name__", "") for f in sys.meta_path].count("_SkipTables"))')
     assert out == '1\n'
+
+
+THEIRS = """
+import mmengine.fileio.backends.registry_utils as files
+import mmengine.runner, torch
+from mmengine.hooks import CheckpointHook
+from mmengine.runner.checkpoint import CheckpointLoader
+from mmengine.utils import package_utils
+
+def theirs():
+    found = dict(vars(CheckpointHook))
+    found.update(load=torch.load, call_command=package_utils.call_command,
+                 install_package=package_utils.install_package,
+                 load_url=mmengine.runner.checkpoint.load_url)
+    for module in (mmengine.runner, mmengine.runner.checkpoint, mmengine.runner.runner):
+        found[module.__name__] = module.find_latest_checkpoint
+    found.update((f'scheme {k}', v) for k, v in CheckpointLoader._schemes.items())
+    found.update((f'prefix {k}', v) for k, v in files.prefix_to_backends.items())
+    found.update((f'backend {k}', v) for k, v in files.backends.items()
+                 if not k.startswith('mmdistill_ext'))
+    return found
+
+from mmdet.models.task_modules import assigners
+def assigner():
+    return {n: dict(vars(c)) for n, c in vars(assigners).items() if isinstance(c, type)}
+before, assigned = theirs(), assigner()
+"""
+
+
+@pytest.mark.train
+@pytest.mark.parametrize('skip', ['', 'reppoints-on-gpu'])
+def test_a_guest_replaces_nothing_but_what_the_table_names(monkeypatch, skip):
+    monkeypatch.setenv('MMDISTILL_EXT_SKIP_PATCHES', skip)
+    assert run(THEIRS + f"""
+import sys, mmdistill_ext
+assert theirs() == before
+now = assigner()
+changed = [(n, k) for n in now for k in now[n] if now[n][k] is not assigned[n][k]]
+assert changed == ({[] if skip else [('PointAssigner', 'assign')]}), changed
+finders = list(sys.meta_path)
+mmdistill_ext.compat.enable()
+mmdistill_ext.compat._applied.clear()
+mmdistill_ext.compat.enable()
+assert theirs() == before and assigner() == now and sys.meta_path == finders
+""") == ''
+
+
+@pytest.mark.train
+def test_leaving_out_patches(monkeypatch):
+    code = 'import mmdistill_ext; print(mmdistill_ext.compat.summary())'
+    monkeypatch.setenv('MMDISTILL_EXT_SKIP_PATCHES', 'mmrazor-inplace, reppoints-on-gpu')
+    assert run(code).strip() == (
+        'mmdistill_ext patches: import-mmrazor, load-checkpoints; left out by '
+        'MMDISTILL_EXT_SKIP_PATCHES: mmrazor-inplace, reppoints-on-gpu')
+    for name, words in (('import-mmrazor', 'ImportError: MMDISTILL_EXT_SKIP_PATCHES leaves out '
+                         "'import-mmrazor', without which MMRazor 1.0.0 cannot be imported on"),
+                        ('inplace', "no patch is named 'inplace'; expected some of import-")):
+        monkeypatch.setenv('MMDISTILL_EXT_SKIP_PATCHES', name)
+        done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], cwd=REPO,
+                              capture_output=True, text=True)
+        assert done.returncode == 1 and words in done.stderr.splitlines()[-1]
+
+
+def test_the_table_is_printed():
+    done = subprocess.run([sys.executable, 'mmdistill_ext/compat.py'], cwd=REPO, text=True,
+                          capture_output=True, check=True)
+    assert [line.split(':')[0] for line in done.stdout.splitlines()] == [
+        'import-mmrazor', 'mmrazor-inplace', 'reppoints-on-gpu', 'load-checkpoints']

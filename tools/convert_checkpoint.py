@@ -8,7 +8,6 @@ import codecs
 import pickle
 import sys
 from collections import OrderedDict
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Dict, Tuple
 
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmdistill_ext.checkpoints.save import whole_file
 from mmdistill_ext.errors import ConfigError
 from mmdistill_ext.models.backbones.repdistiller_keys import (
     ALL,
@@ -103,8 +103,8 @@ def main() -> None:
     except ConfigError as error:
         print(f'{args.src}: {error}', file=sys.stderr)
         sys.exit(2)
-    Path(args.dst).parent.mkdir(parents=True, exist_ok=True)
-    torch.save(dict(state_dict=state, meta=dict(model=name, source=args.src)), args.dst)
+    with whole_file(args.dst) as file:
+        torch.save(dict(state_dict=state, meta=dict(model=name, source=args.src)), file)
     print(f'{name}: {len(state)} tensors written to {args.dst}')
 
 

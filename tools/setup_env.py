@@ -78,8 +78,7 @@ def gpu_there() -> bool:
 def stamp_of(requirements: Path, venv: Path) -> str:
     """What a finished environment was made from; another value means that it is out of date."""
     digest = hashlib.sha256()
-    for path in (requirements, Path(__file__), REPO / 'setup.py', REPO / 'pyproject.toml',
-                 REPO / 'mmdistill_ext.pth'):
+    for path in (requirements, Path(__file__), REPO / 'setup.py', REPO / 'pyproject.toml'):
         digest.update(path.read_bytes())
     digest.update(f'{venv} {sys.version_info} {gpu_there()} {find_nvcc()}'.encode())
     return digest.hexdigest()

@@ -19,6 +19,7 @@ def train(argv: Optional[Sequence[str]] = None) -> None:
     if args.auto_scale_lr:
         cli.use_auto_scale_lr(cfg)
     cli.add_guards(cfg)
+    cli.save_whole_files(cfg)
     cfg.resume = args.resume
     cli.run(cfg, lambda runner: runner.train())
 

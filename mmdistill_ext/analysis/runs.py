@@ -1,7 +1,6 @@
 """What mmengine leaves in a work_dir: curves, step times, the trained student."""
 import copy
 import json
-import os
 import statistics
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
@@ -12,13 +11,13 @@ from mmrazor.registry import MODELS
 from torch import nn
 
 from ..checkpoints import student
+from ..checkpoints.save import whole_file
 
 
 def write_whole(path: Path, text: str) -> None:
     """All of it or nothing: a run that is stopped here leaves no half a result."""
-    part = path.with_name(f'{path.name}.part')
-    part.write_text(text)
-    os.replace(part, path)
+    with whole_file(path) as file:
+        file.write(text.encode())
 
 
 def read_scalars(work_dir: Path) -> List[dict]:

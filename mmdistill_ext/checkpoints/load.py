@@ -2,25 +2,29 @@
 
 From 2.6 on ``torch.load`` by default builds tensors and nothing else, which refuses mmengine's own
 checkpoints; before, it builds and runs whatever a file asks for. Here both read exactly what
-mmengine writes, for ``--resume``, ``load_from``, ``teacher_ckpt`` and downloads alike.
+mmengine writes. ``teacher_ckpt``, export, test and the analysis read with it, and
+:func:`look_through` checks with it what mmengine loads itself.
 """
 import functools
 import os
 import pickle
 import re
+import zipfile
 from types import SimpleNamespace
 from typing import Any, Dict
 from urllib.parse import urlparse
 
 import numpy as np
 import torch
+from mmengine.dist import barrier, get_dist_info
 from mmengine.logging import HistoryBuffer
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
-from mmengine.runner import checkpoint as mmengine_checkpoint
+from mmengine.runner.checkpoint import CheckpointLoader
 from mmengine.utils import digit_version
 
 from ..errors import ConfigError
 
+_SAFE_BY_DEFAULT = digit_version(torch.__version__) >= digit_version('2.6.0')
 _METHODS = {HistoryBuffer: ('min', 'max', 'current', 'mean'),
             OneCycleParamScheduler: ('_annealing_cos', '_annealing_linear')}
 
@@ -83,7 +87,7 @@ def read(filename: str, map_location: Any = None, mmap: bool = False) -> Any:
         ConfigError: The file holds something that no checkpoint of mmengine's holds, or is cut
             short.
     """
-    if digit_version(torch.__version__) >= digit_version('2.6.0'):
+    if _SAFE_BY_DEFAULT:
         options: dict = dict(weights_only=True)
     else:
         options = dict(pickle_module=SimpleNamespace(
@@ -108,7 +112,7 @@ def read(filename: str, map_location: Any = None, mmap: bool = False) -> Any:
 
 
 def load_from_local(filename: str, map_location: Any = None) -> Any:
-    """mmengine's loader for paths, with :func:`read`."""
+    """Read a file with :func:`read`; a leading ``~`` is the home folder."""
     filename = os.path.expanduser(filename)
     if not os.path.isfile(filename):
         raise FileNotFoundError(f'{filename} can not be found.')
@@ -130,9 +134,32 @@ def load_url(url: str, model_dir: Any = None, map_location: Any = None, progress
     return read(path, map_location)
 
 
-def enable() -> None:
-    """Have mmengine, and all that loads through it, read checkpoints with :func:`read`."""
-    if digit_version(torch.__version__) >= digit_version('2.6.0'):
-        torch.serialization.add_safe_globals([(v, k) for k, v in known_globals().items()])
-    mmengine_checkpoint.CheckpointLoader.register_scheme('', load_from_local, force=True)
-    mmengine_checkpoint.load_url = load_url
+def load(path: str, map_location: Any = 'cpu') -> Any:
+    """Read a checkpoint from a path or an address with :func:`read`.
+
+    Args:
+        path (str): A file, or an address. http, https and file are read here, and the others that
+            mmengine knows (``s3://``, ``torchvision://`` ...) as mmengine reads them.
+        map_location: As for ``torch.load``.
+    """
+    scheme = urlparse(path).scheme if '://' in path else ''
+    if not scheme:
+        return load_from_local(path, map_location)
+    if scheme not in ('http', 'https', 'file'):
+        return CheckpointLoader.load_checkpoint(path, map_location, logger='silent')
+    rank, _ = get_dist_info()
+    if rank == 0:  # the others find it on the disk
+        checkpoint = load_url(path, map_location=map_location)
+    barrier()
+    return checkpoint if rank == 0 else load_url(path, map_location=map_location)
+
+
+def look_through(path: str) -> None:
+    """Stop in one line if a checkpoint holds what could run, before mmengine loads it.
+
+    An address is looked at on PyTorch before 2.6 only, whose ``torch.load`` runs what is in it.
+    """
+    if '://' not in path and os.path.isfile(path):
+        read(path, 'cpu', mmap=zipfile.is_zipfile(path))
+    elif path.startswith(('http://', 'https://')) and not _SAFE_BY_DEFAULT:
+        load_url(path, map_location='cpu')

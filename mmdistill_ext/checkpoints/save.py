@@ -3,26 +3,43 @@
 mmengine writes a checkpoint straight under its final name, after it has removed the one that
 ``max_keep_ckpts`` keeps no longer. Stopped in between, it leaves a piece that looks like a
 checkpoint, and with ``max_keep_ckpts=1`` nothing else. Here a file gets its name when all of it is
-on the disk, the old one goes last, and what is resumed from is looked at first.
+on the disk, and what is resumed from is looked at first. ``WholeCheckpointHook`` uses both.
 """
-import copy
-import functools
+import contextlib
 import logging
 import os
 import zipfile
 from pathlib import Path
-from typing import Any, Callable, Iterator, List, Optional, Tuple, Union
+from typing import IO, Any, Iterator, List, Optional, Tuple, Union
 
-import mmengine.runner
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.fileio import LocalBackend, register_backend
-from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
 
 from ..errors import ConfigError
-from . import load as safe_load
+from .load import read
 
 NEEDED = ('meta', 'state_dict', 'message_hub', 'optimizer')  # to go on as if nothing had been
+
+
+@contextlib.contextmanager
+def whole_file(path: Union[str, Path]) -> Iterator[IO[bytes]]:
+    """Open a file to write that gets its name when all of it is on the disk.
+
+    Raises:
+        OSError: It cannot be written; what was there before is still there.
+    """
+    part = Path(f'{path}.part')  # the next attempt writes over it
+    part.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with open(part, 'wb') as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 class WholeFiles(LocalBackend):
@@ -34,40 +51,17 @@ class WholeFiles(LocalBackend):
         Raises:
             ConfigError: The disk is full, or the like; what was there before is still there.
         """
-        part = Path(f'{filepath}.part')  # the next attempt writes over it
-        part.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with open(part, 'wb') as file:
+            with whole_file(filepath) as file:
                 file.write(obj)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, filepath)
         except OSError as error:
-            part.unlink(missing_ok=True)
             raise ConfigError(f'{filepath} cannot be written ({error.strerror}); what was saved '
                               'before is untouched: make room, then go on with --resume'
                               ) from error
 
 
-def remove_last(save: Callable) -> Callable:
-    """Let a method of ``CheckpointHook`` remove old checkpoints after the new one is written."""
-
-    @functools.wraps(save)
-    def saving(hook: CheckpointHook, *args: Any, **kwargs: Any) -> None:
-        backend, removals = hook.file_backend, []  # type: ignore[has-type, var-annotated]
-        hook.file_backend = copy.copy(backend)
-        for name in ('remove', 'rmtree'):
-            later = functools.partial(lambda method, path: removals.append((method, path)),
-                                      getattr(backend, name))
-            setattr(hook.file_backend, name, later)
-        try:
-            save(hook, *args, **kwargs)
-        finally:
-            hook.file_backend = backend
-        for method, path in removals:
-            method(path)
-
-    return saving
+BACKEND = 'mmdistill_ext.whole_files'
+register_backend(BACKEND, WholeFiles, force=True)  # a name of its own: no path leads to it
 
 
 def fault(path: Union[str, Path]) -> str:
@@ -81,11 +75,10 @@ def fault(path: Union[str, Path]) -> str:
         return 'is cut short'
 
 
-def find_latest_checkpoint(path: str) -> Optional[str]:
-    """mmengine's function of this name, which hands out whatever ``last_checkpoint`` names.
+def find_newest_whole(path: str) -> Optional[str]:
+    """The checkpoint that ``last_checkpoint`` names, or the newest whole one if that is damaged.
 
-    Where that file is not whole, it is the newest one beside it that is; one line of the log says
-    so. All ranks get what the first one finds.
+    One line of the log says which and why. All ranks get what the first one finds.
 
     Args:
         path (str): The work_dir.
@@ -132,20 +125,9 @@ def _resumable(files: List[Path]) -> Iterator[Tuple[Tuple[str, int], str]]:
     """When each checkpoint was saved, and where it is; best and published ones are not among."""
     for file in files:
         try:
-            checkpoint = safe_load.read(str(file), 'cpu', mmap=True)  # no weights are read yet
+            checkpoint = read(str(file), 'cpu', mmap=True)  # no weights are read yet
         except (ConfigError, OSError):
             continue
         if isinstance(checkpoint, dict) and all(key in checkpoint for key in NEEDED):
             meta = checkpoint['meta']
             yield (meta['time'], meta['iter']), str(file)
-
-
-def enable() -> None:
-    """Have mmengine save and resume like this, from any ``train.py``."""
-    register_backend('local', WholeFiles, force=True, prefixes='')
-    for name in ('_save_checkpoint_with_step', '_save_best_checkpoint'):
-        save = getattr(CheckpointHook, name)
-        if not hasattr(save, '__wrapped__'):
-            setattr(CheckpointHook, name, remove_last(save))
-    for module in (mmengine.runner, mmengine.runner.checkpoint, mmengine.runner.runner):
-        module.find_latest_checkpoint = find_latest_checkpoint

@@ -1,14 +1,14 @@
 """The student's part of a checkpoint: to test it, and to write it as a checkpoint of its own."""
 import os
-import tempfile
 from collections import OrderedDict
 from typing import Dict
 
 import torch
-from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
 from ..errors import ConfigError
+from .load import load as read_anywhere
+from .save import whole_file
 
 PREFIX = 'architecture.'  # the student's name in every algorithm of MMRazor's
 
@@ -21,7 +21,7 @@ def load(path: str) -> dict:
     """
     if '://' not in path and not os.path.isfile(path):
         raise ConfigError(f'no checkpoint at {path}')
-    checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu', logger='silent')
+    checkpoint = read_anywhere(path)
     if not isinstance(checkpoint, dict):
         raise ConfigError(f'{path} holds a {type(checkpoint).__name__}, not a checkpoint')
     return checkpoint if 'state_dict' in checkpoint else dict(state_dict=checkpoint)
@@ -77,22 +77,6 @@ def export(path: str, out: str) -> int:
         raise ConfigError(f"{path} holds no student: no weight's name begins with {PREFIX!r} "
                           f'(found {first}, ...); it may be a student already')
     student = dict(meta=checkpoint.get('meta', {}), state_dict=weights(checkpoint))
-    folder = os.path.dirname(os.path.abspath(out))
-    os.makedirs(folder, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=folder, prefix='.student-', delete=False) as file:
-        try:
-            torch.save(student, file)
-            file.flush()
-            os.fsync(file.fileno())
-            os.chmod(file.name, 0o666 & ~_umask())
-            os.replace(file.name, out)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+    with whole_file(out) as file:
+        torch.save(student, file)
     return len(student['state_dict'])
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -6,22 +6,25 @@ import shutil
 import signal
 import sys
 import time
-from typing import Callable, Optional, Sequence
+from typing import Any, Callable, Optional, Sequence
 
 import torch
 from mmengine.config import Config, DictAction
+from mmengine.config.utils import MODULE2PACKAGE
+from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
+from mmengine.utils import is_installed
 from mmrazor.utils import register_all_modules
 
 from ..errors import ConfigError, NumbersError, nearest
 from . import distributed
-from .messages import EXIT_CODE, line_for
+from .messages import EXIT_CODE, one_line_message
 
 TRAIN = ('train_dataloader', 'train_cfg', 'optim_wrapper')
 TEST = ('test_dataloader', 'test_cfg', 'test_evaluator')
 GUARDS = ('SameClassesHook', 'FiniteLossHook')
 # Read by mmengine from the config itself, beside the arguments of its Runner.
-OTHER_KEYS = ('default_scope', 'custom_imports', 'env_cfg', 'find_unused_parameters', 'sync_bn',
+CONFIG_KEYS = ('default_scope', 'custom_imports', 'env_cfg', 'find_unused_parameters', 'sync_bn',
               'model_wrapper_cfg', 'compile', 'activation_checkpointing', 'tta_model',
               'tta_pipeline')
 
@@ -63,6 +66,7 @@ def load_config(args: argparse.Namespace, needs: Sequence[str]) -> Config:
         what = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
         raise ConfigError(f'{args.config}: {type(error).__name__}: {what}') from error
     _merge(cfg, args.cfg_options or {})
+    check_packages(cfg._cfg_dict)
     cfg.launcher = args.launcher
     for key in ('model', *needs):
         if cfg.get(key) is None:
@@ -76,7 +80,7 @@ def load_config(args: argparse.Namespace, needs: Sequence[str]) -> Config:
 
 
 def _merge(cfg: Config, options: dict) -> None:
-    known = {*cfg, *inspect.signature(Runner.__init__).parameters, *OTHER_KEYS}
+    known = {*cfg, *inspect.signature(Runner.__init__).parameters, *CONFIG_KEYS}
     for key in options:
         top = key.split('.')[0]
         if top not in known:
@@ -108,11 +112,36 @@ def use_auto_scale_lr(cfg: Config) -> None:
     cfg.auto_scale_lr.enable = True
 
 
-def add_guards(cfg: Config) -> None:
+def check_packages(cfg: Any) -> None:
+    """Stop where a config names a package that mmengine's hub would install with pip."""
+    if isinstance(cfg, dict):
+        path = cfg.get('cfg_path')
+        package = path.split('::')[0] if isinstance(path, str) and '::' in path else ''
+        if package in MODULE2PACKAGE and not is_installed(MODULE2PACKAGE[package]):
+            raise ConfigError(f'{MODULE2PACKAGE[package]!r} is named in a config (as in '
+                              f'{path}) and is not installed; to have it: '
+                              f'pip install {MODULE2PACKAGE[package]}')
+    if isinstance(cfg, (dict, list, tuple)):
+        for part in cfg.values() if isinstance(cfg, dict) else cfg:
+            check_packages(part)
+
+
+def save_whole_files(cfg: Config) -> None:
+    """Put ``WholeCheckpointHook`` where the config has mmengine's ``CheckpointHook``."""
+    if cfg.get('default_hooks') is None:
+        cfg.default_hooks = dict()
+    cfg.default_hooks.setdefault('checkpoint', dict(type='CheckpointHook', interval=1))
+    for hook in (cfg.default_hooks.checkpoint, *(cfg.get('custom_hooks') or [])):
+        if isinstance(hook, dict) and hook.get('type') in (
+                'CheckpointHook', 'mmengine.CheckpointHook', CheckpointHook):
+            hook['type'] = 'mmrazor.WholeCheckpointHook'
+
+
+def add_guards(cfg: Config, guards: Sequence[str] = GUARDS) -> None:
     """The hooks that a run should not be without, unless the config names them itself."""
     hooks = list(cfg.get('custom_hooks') or [])
     named = {str(hook.get('type')).split('.')[-1] for hook in hooks if isinstance(hook, dict)}
-    missing = [dict(type=f'mmrazor.{guard}') for guard in GUARDS if guard not in named]
+    missing = [dict(type=f'mmrazor.{guard}') for guard in guards if guard not in named]
     cfg.custom_hooks = hooks + missing
 
 
@@ -121,11 +150,12 @@ def run(cfg: Config, work: Callable[[Runner], None], runner_type=Runner) -> None
     folder, runner = NewFolder(cfg.work_dir), None
     try:
         distributed.join(cfg)
+        add_guards(cfg, ['ListPatchesHook'])
         runner = runner_type.from_cfg(cfg)
         work(runner)
     except Exception as error:
         begun = runner is not None and runner.message_hub.get_info('iter', 0)
-        if line_for(error) and not begun and not isinstance(error, NumbersError):
+        if one_line_message(error) and not begun and not isinstance(error, NumbersError):
             folder.remove()
         raise
 
@@ -136,7 +166,7 @@ def main(work: Callable[[Optional[Sequence[str]]], None]) -> None:
         register_all_modules(init_default_scope=False)
         work(None)
     except Exception as error:
-        line = line_for(error)
+        line = one_line_message(error)
         if line is None:
             raise
         leave(line)

@@ -60,7 +60,7 @@ def _wrong_argument(message: str, frames: List[FrameType]) -> Optional[str]:
     return message.replace('.__init__()', '')
 
 
-def line_for(error: BaseException) -> Optional[str]:
+def one_line_message(error: BaseException) -> Optional[str]:
     """The one line that a user's mistake deserves, or None for everything else."""
     frames = _frames(error.__traceback__)
     message = str(error.args[0] if isinstance(error, KeyError) and error.args else error)

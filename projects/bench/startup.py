@@ -12,12 +12,15 @@ import mmrazor
 import torch
 from mmengine.config import Config, ConfigDict
 
+from mmdistill_ext import compat
 from mmdistill_ext.datasets import SceneSettings, make_data
 
 from ..where import HOME
 from .rows_mlp import TASKS, build, lean, stock_mgd
 
 STEP = 0.02  # s between two looks at the log
+# What MMRazor's train.py needs on PyTorch 2; ours is started in the same way.
+BRIDGE = [compat.__file__]
 THEIR_TOOLS = Path(mmrazor.__file__).parent / '.mim' / 'tools'
 
 
@@ -26,7 +29,7 @@ def seconds_to_first_iteration(tool: Path, config: Path, work_dir: Path) -> floa
     start = time.perf_counter()
     with open(work_dir.with_suffix('.txt'), 'w') as output:
         process = subprocess.Popen(
-            [sys.executable, str(tool), str(config), '--work-dir', str(work_dir)],
+            [sys.executable, *BRIDGE, str(tool), str(config), '--work-dir', str(work_dir)],
             stdout=output, stderr=subprocess.STDOUT)
         try:
             while not any(path.stat().st_size for path in work_dir.glob('*/vis_data/*.json')):

@@ -15,6 +15,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 import mmdistill_ext  # noqa: F401
+from mmdistill_ext.checkpoints import load
 from mmdistill_ext.errors import ConfigError
 
 WRITTEN = []
@@ -73,7 +74,8 @@ def runner(work_dir, scheduler=None, epochs=2, **kwargs) -> Runner:
         optim_wrapper=dict(optimizer=dict(type='AdamW', lr=.1)),
         param_scheduler=copy.deepcopy(scheduler or SCHEDULERS),
         custom_hooks=[dict(type='EMAHook')],
-        default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1, save_best='acc')),
+        default_hooks=dict(checkpoint=dict(
+            type='mmrazor.WholeCheckpointHook', interval=1, save_best='acc')),
         experiment_name=f'{work_dir}-{epochs}', log_level='ERROR', randomness=dict(seed=0),
         **kwargs)
 
@@ -172,7 +174,7 @@ def test_anything_else_is_refused_by_name(tmp_path, thing, name, legacy):
     torch.save(dict(state_dict=nn.Linear(2, 2).state_dict(), meta=dict(extra=thing)), path,
                _use_new_zipfile_serialization=not legacy)
     with pytest.raises(ConfigError, match=name) as error:
-        CheckpointLoader.load_checkpoint(str(path), map_location='cpu')
+        load.load(str(path))
     assert str(path) in str(error.value) and '\n' not in str(error.value)
     assert not WRITTEN
 
@@ -183,7 +185,7 @@ def test_getattr_reaches_nothing_but_mmengines_own_methods(tmp_path):
                              (np.ndarray, 'tofile')):
         torch.save(Wicked(getattr, owner, attribute), tmp_path / 'a.pth')
         with pytest.raises(ConfigError, match='getattr'):
-            CheckpointLoader.load_checkpoint(str(tmp_path / 'a.pth'))
+            load.load(str(tmp_path / 'a.pth'))
 
 
 @pytest.mark.parametrize('cut', [.2, .9])
@@ -192,33 +194,29 @@ def test_cut_short(tmp_path, cut):
     data = path.read_bytes()
     path.write_bytes(data[:int(len(data) * cut)])
     with pytest.raises(ConfigError, match='epoch_2.pth is no checkpoint, or one that was cut'):
-        CheckpointLoader.load_checkpoint(str(path))
+        load.load(str(path))
 
 
 @pytest.mark.parametrize('junk', [b'', b'hello', b'<html>' * 1000, pickle.dumps('a str', 2)])
 def test_no_checkpoint_at_all(tmp_path, junk):
     (tmp_path / 'junk.pth').write_bytes(junk)
     with pytest.raises(ConfigError, match='junk.pth is no checkpoint'):
-        CheckpointLoader.load_checkpoint(str(tmp_path / 'junk.pth'))
+        load.load(str(tmp_path / 'junk.pth'))
 
 
 def test_missing_file_is_mmengines_error(tmp_path):
     with pytest.raises(FileNotFoundError, match='gone.pth'):
-        CheckpointLoader.load_checkpoint(str(tmp_path / 'gone.pth'))
+        load.load(str(tmp_path / 'gone.pth'))
 
 
 def test_downloads_are_read_the_same_way(tmp_path, monkeypatch):
     """Through a file:// address: the whole way, with torch's own downloader."""
     monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'home'))
-    from mmengine.runner import checkpoint as theirs
-
-    from mmdistill_ext.checkpoints import load as safe_load
-    assert theirs.load_url is safe_load.load_url
     torch.save(nn.Linear(2, 2).state_dict(), tmp_path / 'good.pth')
     torch.save(OwnClass(), tmp_path / 'bad.pth')
-    assert set(theirs.load_from_http(f'file://{tmp_path}/good.pth')) == {'weight', 'bias'}
+    assert set(load.load(f'file://{tmp_path}/good.pth')) == {'weight', 'bias'}
     assert (tmp_path / 'home/hub/checkpoints/good.pth').exists()
     with pytest.raises(ConfigError, match='OwnClass'):
-        theirs.load_from_http(f'file://{tmp_path}/bad.pth')
+        load.load(f'file://{tmp_path}/bad.pth')
     with pytest.raises(ConfigError, match='cannot be downloaded'):
-        theirs.load_from_http(f'file://{tmp_path}/gone.pth')
+        load.load(f'file://{tmp_path}/gone.pth')

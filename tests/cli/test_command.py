@@ -6,7 +6,7 @@ from mmengine.config import Config
 import mmdistill_ext  # noqa: F401
 from mmdistill_ext.cli import command as cli
 from mmdistill_ext.cli.command import NewFolder
-from mmdistill_ext.cli.messages import line_for
+from mmdistill_ext.cli.messages import one_line_message
 from mmdistill_ext.errors import ConfigError
 
 
@@ -42,7 +42,7 @@ def test_options_are_merged(tmp_path):
 def test_mistakes_are_one_line(tmp_path, text, options, needs, parts):
     with pytest.raises(ConfigError) as error:
         load(tmp_path, text, *(['--cfg-options', *options] if options else []), needs=needs)
-    line = line_for(error.value)
+    line = one_line_message(error.value)
     assert line and '\n' not in line
     for part in parts:
         assert part in line
@@ -95,18 +95,18 @@ def test_every_other_error_keeps_its_traceback():
         try:
             raise error
         except Exception as caught:
-            assert line_for(caught) is None
+            assert one_line_message(caught) is None
 
 
 def test_a_missing_file_is_said_unless_our_own_code_lost_it(tmp_path):
     try:
         open(tmp_path / 'gone.json')
     except OSError as error:
-        assert line_for(error) == f'No such file or directory: {tmp_path}/gone.json'
+        assert one_line_message(error) == f'No such file or directory: {tmp_path}/gone.json'
     try:
         exec(compile('open("gone.json")', cli.__file__, 'exec'))
     except OSError as error:
-        assert line_for(error) is None
+        assert one_line_message(error) is None
 
 
 def test_new_folder_removes_what_it_made_and_no_more(tmp_path):

@@ -12,7 +12,7 @@ import torch
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from mmdistill_ext.cli.messages import line_for
+from mmdistill_ext.cli.messages import one_line_message
 from mmdistill_ext.engine.hooks import FiniteLossHook
 from mmdistill_ext.errors import ConfigError
 from tests.configs.tiny import load
@@ -142,7 +142,7 @@ def outcome(case):
     try:
         model = distilled(case).train()
     except Exception as error:
-        line = line_for(error)
+        line = one_line_message(error)
         assert line and '\n' not in line
         event('refused')
         return
@@ -190,4 +190,4 @@ def test_2000(case):
 
 def test_the_error_for_what_is_no_config():
     """What stands for 'one of its own errors' is not simply anything."""
-    assert line_for(ConfigError('a')) == 'a' and line_for(ValueError('a')) is None
+    assert one_line_message(ConfigError('a')) == 'a' and one_line_message(ValueError('a')) is None

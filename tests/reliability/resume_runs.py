@@ -95,7 +95,7 @@ def runner(name, work_dir, hooks=(), **fields):
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=.02, momentum=.9)),
         param_scheduler=dict(type='CosineAnnealingLR', by_epoch=loop['by_epoch'], T_max=SAVES),
         default_hooks=dict(
-            checkpoint=dict(type='CheckpointHook', by_epoch=loop['by_epoch'],
+            checkpoint=dict(type='mmrazor.WholeCheckpointHook', by_epoch=loop['by_epoch'],
                             interval=1 if loop['by_epoch'] else INTERVAL, max_keep_ckpts=keep)),
         custom_hooks=[dict(type='mmrazor.EpochSeedHook'), weight, *hooks],
         env_cfg=dict(mp_cfg=dict(mp_start_method='fork')),

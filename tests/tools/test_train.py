@@ -67,10 +67,11 @@ def test_auto_scale_lr_and_cfg_options(trained):
 
 
 def test_mmrazors_own_train_py(trained):
-    """It imports all of MMRazor before it reads custom_imports: mmdistill_ext.pth is for that."""
+    """It imports all of MMRazor before it reads custom_imports: -m mmdistill_ext is for that."""
     folder, _ = trained
     theirs = REPO.joinpath(mmrazor.__path__[0], THEIRS)
-    done = run('python', theirs, 'toy.py', '--work-dir', 'theirs', cwd=folder)
+    done = run('python', '-m', 'mmdistill_ext', theirs, 'toy.py', '--work-dir', 'theirs',
+               cwd=folder)
     assert done.returncode == 0, done.stderr
     assert 'distill.loss_feature' in done.stdout
     assert_equal(weights(folder / 'theirs/epoch_2.pth'),

@@ -123,7 +123,8 @@ class LeanTeacherDistill(SingleTeacherDistill):
             self.teacher.to(DTYPES[teacher_dtype])
         self.distiller.prepare_from_teacher(self.teacher)
         if not isinstance(self.distiller, LinkDistiller):  # which has done it
-            self.dry_run('student'), self.dry_run('teacher')
+            self.dry_run('student')
+            self.dry_run('teacher')
         if teacher_dtype == 'fp16':  # only now: PyTorch 2.1 cannot run it on the CPU
             self.teacher.to(DTYPES[teacher_dtype])
         self._stop = self._stop_teacher_early()

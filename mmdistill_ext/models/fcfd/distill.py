@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ...errors import ConfigError
 from ..algorithms.lean_teacher_distill import LeanTeacherDistill
 from ..losses.build import build_loss
+from ..losses.distances import at_least_float32
 from ..teacher.build import in_format
 from ..utils.dry_run import dry_run
 from .bridges import bridge_between, check_stages
@@ -212,7 +213,7 @@ class FCFDDistill(LeanTeacherDistill):
 def compare(loss: nn.Module, student: Tensor, teacher: Tensor,
             data_samples: Optional[List[BaseDataElement]]) -> Tensor:
     """A loss between logits, with the labels where it takes them."""
-    student, teacher = (x.to(torch.promote_types(x.dtype, torch.float)) for x in (student, teacher))
+    student, teacher = at_least_float32(student), at_least_float32(teacher)
     if 'gt_labels' not in signature(loss.forward).parameters:
         return loss(student, teacher)
     assert data_samples is not None

@@ -11,13 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...errors import number
+from ..losses.distances import at_least_float32
 from ..losses.feature_l2 import feature_mse
 from ..losses.kd import kl_divergence
-
-
-def _wide(x: Tensor) -> Tensor:
-    """Half precision neither holds a logarithm nor a sum."""
-    return x.to(torch.promote_types(x.dtype, torch.float))
 
 
 def roi_terms(answer: Tuple[Tensor, Tensor], target: Tuple[Tensor, Tensor]) -> Dict[str, Tensor]:
@@ -30,8 +26,8 @@ def roi_terms(answer: Tuple[Tensor, Tensor], target: Tuple[Tensor, Tensor]) -> D
     """
     (logits, deltas), (logits_t, deltas_t) = answer, target
     if len(logits) == 0:
-        return dict(cls=_wide(logits).sum(), box=_wide(deltas).sum())
-    return dict(cls=kl_divergence(_wide(logits), _wide(logits_t.detach())),
+        return dict(cls=at_least_float32(logits).sum(), box=at_least_float32(deltas).sum())
+    return dict(cls=kl_divergence(at_least_float32(logits), at_least_float32(logits_t.detach())),
                 box=feature_mse(deltas, deltas_t))
 
 
@@ -70,7 +66,7 @@ def dense_terms(answer: Tuple[List[Tensor], List[Tensor]],
     priors = [boxes.shape[1] // 4 for boxes in answer[1]]
 
     def rows(maps):
-        return _wide(torch.cat([x.permute(0, 2, 3, 1).reshape(-1, x.shape[1] // a)
+        return at_least_float32(torch.cat([x.permute(0, 2, 3, 1).reshape(-1, x.shape[1] // a)
                                 for x, a in zip(maps, priors)]))
 
     (logits, boxes), (logits_t, boxes_t) = map(rows, answer), map(rows, target)
@@ -89,7 +85,7 @@ def pixel_terms(answer: Tensor, target: Tensor) -> Dict[str, Tensor]:
         target (Tensor): The same shape.
     """
     def rows(x):
-        return _wide(x).permute(0, 2, 3, 1).flatten(0, 2)
+        return at_least_float32(x).permute(0, 2, 3, 1).flatten(0, 2)
 
     return dict(kl=kl_divergence(rows(answer), rows(target.detach())))
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from .feature_l2 import feature_l2
 
 
-def wide(x: Tensor) -> Tensor:
+def at_least_float32(x: Tensor) -> Tensor:
     """``x`` in float32, or as it is in float64."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
@@ -22,7 +22,7 @@ def attention(student: Tensor, teacher: Tensor) -> Tensor:
     """
 
     def attend(x: Tensor) -> Tensor:
-        return F.normalize(wide(x).square().mean(1).flatten(1), dim=1)
+        return F.normalize(at_least_float32(x).square().mean(1).flatten(1), dim=1)
 
     return F.mse_loss(attend(student), attend(teacher))
 
@@ -48,7 +48,7 @@ def channel_correlation(student: Tensor, teacher: Tensor) -> Tensor:
 def _gram(rows: Tensor) -> Tensor:
     """``[..., K, K]`` inner products of ``[..., K, D]``, each row of unit length."""
     with torch.autocast(rows.device.type, enabled=False):  # which would multiply in half precision
-        rows = wide(rows)
+        rows = at_least_float32(rows)
         return F.normalize(rows @ rows.transpose(-1, -2), dim=-1)
 
 

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .distances import wide
+from .distances import at_least_float32
 from .tffd_terms import channel_norms
 
 LEAST_NORM = 1e-12  # what a map is divided by at least
@@ -37,7 +37,7 @@ def released_intra_layer(feature: Tensor) -> Tensor:
     """
     order = unit_mean_order(feature)
     half = len(order) // 2
-    strong, weak = (wide(feature.index_select(1, channels))
+    strong, weak = (at_least_float32(feature.index_select(1, channels))
                     for channels in (order[:half], order[-half:]))
     return F.mse_loss(weak, strong)
 
@@ -50,4 +50,4 @@ def released_inter_layer(shallow: Tensor, deep: Tensor) -> Tensor:
         deep (Tensor): ``[N, C_j, H, W]``. Never gets a gradient.
     """
     width = min(shallow.shape[1], deep.shape[1])
-    return F.mse_loss(wide(shallow[:, :width]), wide(deep.detach()[:, :width]))
+    return F.mse_loss(at_least_float32(shallow[:, :width]), at_least_float32(deep.detach()[:, :width]))

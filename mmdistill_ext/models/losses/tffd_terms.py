@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from .distances import wide
+from .distances import at_least_float32
 from .feature_l2 import feature_l2
 
 Distance = Callable[[Tensor, Tensor], Tensor]
@@ -72,7 +72,7 @@ class _WindowMean(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, rows: int, columns: int) -> Tensor:
         ctx.window = rows, columns
-        x = sum(wide(x[:, :, row::rows]) for row in range(rows))
+        x = sum(at_least_float32(x[:, :, row::rows]) for row in range(rows))
         return sum(x[..., column::columns] for column in range(columns)) / (rows * columns)
 
     @staticmethod
@@ -93,7 +93,7 @@ def pooled_to(feature: Tensor, sizes: Sequence[Tuple[int, int]]) -> Iterator[Ten
     for size in sizes:
         (rows, row_rest), (columns, column_rest) = map(divmod, source.shape[2:], size)
         if row_rest or column_rest:
-            yield F.adaptive_avg_pool2d(wide(feature), size)
+            yield F.adaptive_avg_pool2d(at_least_float32(feature), size)
             continue
         if rows > 1 or columns > 1:
             source = _WindowMean.apply(source, rows, columns)
@@ -115,7 +115,7 @@ def inter_layer(shallow: Tensor, deep: Tensor, distance: Distance) -> Tensor:
     if distance is feature_l2:
         # mean_k |x - g_k|^2 = |x - m|^2 + mean_k |g_k - m|^2 with m the mean of the groups:
         # a single difference to keep for backward, the rest is a constant.
-        groups = wide(groups)
+        groups = at_least_float32(groups)
         mean = groups.mean(1)
         spread = feature_l2(groups, mean[:, None].expand_as(groups)) / count
         return feature_l2(shallow, mean) + spread

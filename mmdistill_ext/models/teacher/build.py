@@ -6,10 +6,10 @@ import torch
 from mmcv.cnn import fuse_conv_bn
 from mmengine.hub import get_config
 from mmengine.model import BaseModel
-from mmengine.runner import CheckpointLoader
 from mmrazor.registry import MODELS
 from torch import Tensor, nn
 
+from ...checkpoints.load import load
 from ...errors import ConfigError
 from ..utils.dry_run import tensors_of
 
@@ -30,7 +30,7 @@ def read_checkpoint(path: str) -> Tuple[Dict[str, Tensor], Optional[Sequence[str
         classes it was trained on, None where it does not say.
     """
     try:
-        checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+        checkpoint = load(path)
     except ConfigError:
         raise
     except Exception as error:  # whatever a file that is no checkpoint makes of the unpickler
