@@ -50,4 +50,5 @@ def released_inter_layer(shallow: Tensor, deep: Tensor) -> Tensor:
         deep (Tensor): ``[N, C_j, H, W]``. Never gets a gradient.
     """
     width = min(shallow.shape[1], deep.shape[1])
-    return F.mse_loss(at_least_float32(shallow[:, :width]), at_least_float32(deep.detach()[:, :width]))
+    return F.mse_loss(at_least_float32(shallow[:, :width]),
+                      at_least_float32(deep.detach()[:, :width]))
