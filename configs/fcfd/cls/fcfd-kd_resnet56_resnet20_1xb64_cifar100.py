@@ -1,4 +1,6 @@
 # Table 5, row 1: L_kd alone.
+# Run, on one GPU: python tools/train.py \
+#   configs/fcfd/cls/fcfd-kd_resnet56_resnet20_1xb64_cifar100.py
 _base_ = './fcfd_resnet56_resnet20_1xb64_cifar100.py'
 
 find_unused_parameters = False

@@ -1,4 +1,6 @@
-# FCFD beside the channel MLP and Tf-FD, which are links.
+# FCFD beside the channel MLP and Tf-FD, which are links. Not in the papers.
+# Run, on one GPU: python tools/train.py \
+#   configs/fcfd/cls/fcfd-mlp-tffd_resnet32x4_resnet8x4_1xb64_cifar100.py
 _base_ = './fcfd_resnet32x4_resnet8x4_1xb64_cifar100.py'
 
 model = dict(

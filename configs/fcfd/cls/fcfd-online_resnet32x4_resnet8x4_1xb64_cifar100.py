@@ -1,4 +1,6 @@
 # Table 9: both networks are trained from scratch.
+# Run, on one GPU: python tools/train.py \
+#   configs/fcfd/cls/fcfd-online_resnet32x4_resnet8x4_1xb64_cifar100.py
 _base_ = './fcfd_resnet32x4_resnet8x4_1xb64_cifar100.py'
 
 model = dict(

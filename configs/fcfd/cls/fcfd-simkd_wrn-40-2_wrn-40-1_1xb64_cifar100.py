@@ -1,4 +1,6 @@
 # Table 4: with SimKD, WRN-40-2 -> WRN-40-1.
+# Run, on one GPU: python tools/train.py \
+#   configs/fcfd/cls/fcfd-simkd_wrn-40-2_wrn-40-1_1xb64_cifar100.py
 _base_ = './fcfd_wrn-40-2_wrn-40-1_1xb64_cifar100.py'
 
 model = dict(

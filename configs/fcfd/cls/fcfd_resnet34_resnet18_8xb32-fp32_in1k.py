@@ -1,4 +1,7 @@
-# ImageNet-1k, ResNet-34 -> ResNet-18 in float32, as the published script runs it.
+# ImageNet-1k, ResNet-34 -> ResNet-18 in float32, as the published script runs it; the paper
+# says mixed precision.
+# Run, on 8 GPUs: tools/dist_train.sh \
+#   configs/fcfd/cls/fcfd_resnet34_resnet18_8xb32-fp32_in1k.py 8
 _base_ = './fcfd_resnet34_resnet18_8xb32_in1k.py'
 
 optim_wrapper = dict(

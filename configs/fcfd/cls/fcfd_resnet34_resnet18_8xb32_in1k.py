@@ -1,4 +1,6 @@
 # ImageNet-1k, ResNet-34 -> ResNet-18. Paper, Table 2: 69.75 -> 72.25 top-1.
+# Run, on 8 GPUs: tools/dist_train.sh \
+#   configs/fcfd/cls/fcfd_resnet34_resnet18_8xb32_in1k.py 8
 _base_ = '../_base_/imagenet.py'
 
 model = dict(

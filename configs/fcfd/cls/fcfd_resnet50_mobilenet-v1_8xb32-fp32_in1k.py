@@ -1,4 +1,7 @@
-# ImageNet-1k, ResNet-50 -> MobileNetV1 in float32, as the published script runs it.
+# ImageNet-1k, ResNet-50 -> MobileNetV1 in float32, as the published script runs it; the paper
+# says mixed precision.
+# Run, on 8 GPUs: tools/dist_train.sh \
+#   configs/fcfd/cls/fcfd_resnet50_mobilenet-v1_8xb32-fp32_in1k.py 8
 _base_ = './fcfd_resnet50_mobilenet-v1_8xb32_in1k.py'
 
 optim_wrapper = dict(

@@ -1,4 +1,6 @@
 # ImageNet-1k, ResNet-50 -> MobileNetV1. Paper, Table 2: 73.26 top-1.
+# Run, on 8 GPUs: tools/dist_train.sh \
+#   configs/fcfd/cls/fcfd_resnet50_mobilenet-v1_8xb32_in1k.py 8
 _base_ = '../_base_/imagenet.py'
 
 model = dict(

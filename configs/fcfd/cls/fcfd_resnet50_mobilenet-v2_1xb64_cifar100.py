@@ -1,4 +1,6 @@
 # CIFAR-100, ResNet-50 -> MobileNetV2. Paper, Table 1: 64.60 -> 71.00 top-1.
+# Run, on one GPU: python tools/train.py \
+#   configs/fcfd/cls/fcfd_resnet50_mobilenet-v2_1xb64_cifar100.py
 _base_ = '../_base_/cifar100.py'
 
 optim_wrapper = dict(optimizer=dict(lr=0.01))

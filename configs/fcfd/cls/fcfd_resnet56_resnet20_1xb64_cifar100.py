@@ -1,12 +1,8 @@
 # CIFAR-100, ResNet-56 -> ResNet-20. Paper, Table 1: 69.06 -> 71.96 top-1.
-_base_ = '../_base_/cifar100.py'
+# Run, on one GPU: python tools/train.py \
+#   configs/fcfd/cls/fcfd_resnet56_resnet20_1xb64_cifar100.py
+_base_ = ['../_base_/cifar100.py', '../../_base_/pairs/cifar100_resnet56_resnet20.py']
 
 model = dict(
-    architecture=dict(
-        backbone=dict(type='CIFARResNet', depth=20),
-        head=dict(in_channels=64)),
-    teacher=dict(
-        backbone=dict(type='CIFARResNet', depth=56),
-        head=dict(in_channels=64)),
-    teacher_ckpt='checkpoints/cifar100/resnet56.pth',
+    _base_.pair,
     loss_mse=dict(loss_weight=0.02))

@@ -1,4 +1,6 @@
 # CIFAR-100, VGG-13 -> MobileNetV2. Paper, Table 1: 64.60 -> 70.65 top-1.
+# Run, on one GPU: python tools/train.py \
+#   configs/fcfd/cls/fcfd_vgg13_mobilenet-v2_1xb64_cifar100.py
 _base_ = '../_base_/cifar100.py'
 
 optim_wrapper = dict(optimizer=dict(lr=0.01))

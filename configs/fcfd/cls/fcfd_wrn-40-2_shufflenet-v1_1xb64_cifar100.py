@@ -1,4 +1,6 @@
 # CIFAR-100, WRN-40-2 -> ShuffleNetV1. Paper, Table 1: 70.50 -> 77.99 top-1.
+# Run, on one GPU: python tools/train.py \
+#   configs/fcfd/cls/fcfd_wrn-40-2_shufflenet-v1_1xb64_cifar100.py
 _base_ = '../_base_/cifar100.py'
 
 optim_wrapper = dict(optimizer=dict(lr=0.01))

@@ -1,4 +1,6 @@
 # CIFAR-100, WRN-40-2 -> WRN-40-1. Paper, Table 1: 71.98 -> 75.46 top-1.
+# Run, on one GPU: python tools/train.py \
+#   configs/fcfd/cls/fcfd_wrn-40-2_wrn-40-1_1xb64_cifar100.py
 _base_ = '../_base_/cifar100.py'
 
 model = dict(

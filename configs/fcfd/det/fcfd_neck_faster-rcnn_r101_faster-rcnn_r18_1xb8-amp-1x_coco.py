@@ -1,6 +1,8 @@
 # COCO, Faster R-CNN R101 -> R18: the paper's Table 3. mmdet's zoo has no caffe-style ResNet-18, so
 # the student starts from torchvision's and takes RGB images as that does. (The authors' R18 takes
 # RGB too, but both networks there get it minus the mean of BGR, which is not copied.)
+# Run, on one GPU: python tools/train.py \
+#   configs/fcfd/det/fcfd_neck_faster-rcnn_r101_faster-rcnn_r18_1xb8-amp-1x_coco.py
 _base_ = '../_base_/coco.py'
 
 model = dict(

@@ -1,4 +1,6 @@
 # COCO, Faster R-CNN R101 -> R50: the paper's Table 3. Both are caffe-style, as the paper's.
+# Run, on one GPU: python tools/train.py \
+#   configs/fcfd/det/fcfd_neck_faster-rcnn_r101_faster-rcnn_r50_1xb8-amp-1x_coco.py
 _base_ = '../_base_/coco.py'
 
 model = dict(

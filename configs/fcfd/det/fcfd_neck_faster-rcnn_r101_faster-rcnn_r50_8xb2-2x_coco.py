@@ -1,4 +1,6 @@
 # COCO, Faster R-CNN R101 -> R50 with MMDetection's own schedule: the paper's Table 8.
+# Run, on 8 GPUs: tools/dist_train.sh \
+#   configs/fcfd/det/fcfd_neck_faster-rcnn_r101_faster-rcnn_r50_8xb2-2x_coco.py 8
 _base_ = [
     'mmdet::_base_/datasets/coco_detection.py', 'mmdet::_base_/schedules/schedule_2x.py',
     'mmdet::_base_/default_runtime.py'

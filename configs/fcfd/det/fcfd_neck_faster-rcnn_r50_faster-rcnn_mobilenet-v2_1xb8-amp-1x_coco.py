@@ -1,5 +1,7 @@
 # COCO, Faster R-CNN R50 -> MobileNetV2: the paper's Table 3. The student starts from mmdet's
 # weights and takes RGB images as they do; the authors' take BGR and are not in mmdet's zoo.
+# Run, on one GPU: python tools/train.py \
+#   configs/fcfd/det/fcfd_neck_faster-rcnn_r50_faster-rcnn_mobilenet-v2_1xb8-amp-1x_coco.py
 _base_ = '../_base_/coco.py'
 
 find_unused_parameters = True  # MobileNetV2 has one layer more, which a classifier reads

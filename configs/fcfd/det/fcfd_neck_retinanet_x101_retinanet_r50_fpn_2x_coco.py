@@ -1,17 +1,15 @@
 # COCO, RetinaNet ResNeXt-101 64x4d -> RetinaNet R50. Not in the paper.
+# Run, on 8 GPUs: tools/dist_train.sh \
+#   configs/fcfd/det/fcfd_neck_retinanet_x101_retinanet_r50_fpn_2x_coco.py 8
 _base_ = [
     'mmdet::_base_/datasets/coco_detection.py', 'mmdet::_base_/schedules/schedule_2x.py',
-    'mmdet::_base_/default_runtime.py'
+    'mmdet::_base_/default_runtime.py', '../../_base_/pairs/coco_retinanet_x101_retinanet_r50.py'
 ]
 custom_imports = dict(imports=['mmdistill_ext'], allow_failed_imports=False)
 
 model = dict(
+    _base_.pair,
     _scope_='mmrazor',
-    type='FCFDDense',
-    architecture=dict(cfg_path='mmdet::retinanet/retinanet_r50_fpn_2x_coco.py', pretrained=False),
-    teacher=dict(cfg_path='mmdet::retinanet/retinanet_x101-64x4d_fpn_1x_coco.py', pretrained=False),
-    # 41.0 mAP, the better one of the zoo's 1x (41.0) and 2x (40.8)
-    teacher_ckpt='https://download.openmmlab.com/mmdetection/v2.0/retinanet/retinanet_x101_64x4d_fpn_1x_coco/retinanet_x101_64x4d_fpn_1x_coco_20200130-366f5af1.pth',  # noqa: E501
-    inherit=['neck', 'bbox_head'])
+    type='FCFDDense')
 
 optim_wrapper = dict(optimizer=dict(lr=0.01))

@@ -1,4 +1,6 @@
 # Cityscapes, PSPNet R101 -> DeepLabV3 R18. Not in the paper.
+# Run, on 8 GPUs: tools/dist_train.sh \
+#   configs/fcfd/seg/fcfd_backbone_pspnet_r101-d8_deeplabv3_r18-d8_8xb2-40k_cityscapes-512x512.py 8
 _base_ = './fcfd_backbone_pspnet_r101-d8_pspnet_r18-d8_8xb2-40k_cityscapes-512x512.py'
 
 model = dict(

@@ -1,4 +1,6 @@
 # ImageNet-1k, ResNet-50 -> MobileNetV1. Paper, Table 3: 69.21 -> 72.49 top-1.
+# Run, on 8 GPUs: tools/dist_train.sh \
+#   configs/mlp/cls/mlp_backbone_resnet50_mobilenet-v1_8xb32_in1k.py 8
 _base_ = [
     'mmpretrain::_base_/datasets/imagenet_bs32.py',
     'mmpretrain::_base_/schedules/imagenet_bs256.py',

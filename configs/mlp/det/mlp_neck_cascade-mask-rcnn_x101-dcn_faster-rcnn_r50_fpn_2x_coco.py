@@ -1,4 +1,6 @@
 # COCO, Cascade Mask R-CNN ResNeXt-101 32x4d DCN -> Faster R-CNN R50. Paper, Table 5: 38.4 -> 42.3.
+# Run, on 8 GPUs: tools/dist_train.sh \
+#   configs/mlp/det/mlp_neck_cascade-mask-rcnn_x101-dcn_faster-rcnn_r50_fpn_2x_coco.py 8
 _base_ = [
     'mmdet::_base_/datasets/coco_detection.py', 'mmdet::_base_/schedules/schedule_2x.py',
     'mmdet::_base_/default_runtime.py'

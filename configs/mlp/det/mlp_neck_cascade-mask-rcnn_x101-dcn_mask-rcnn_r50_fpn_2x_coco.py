@@ -1,4 +1,6 @@
 # COCO, Cascade Mask R-CNN X101 DCN -> Mask R-CNN R50. Paper, Table 5: 39.2 -> 42.4, mask 38.2.
+# Run, on 8 GPUs: tools/dist_train.sh \
+#   configs/mlp/det/mlp_neck_cascade-mask-rcnn_x101-dcn_mask-rcnn_r50_fpn_2x_coco.py 8
 _base_ = [
     'mmdet::_base_/datasets/coco_instance.py', 'mmdet::_base_/schedules/schedule_2x.py',
     'mmdet::_base_/default_runtime.py'

@@ -1,4 +1,6 @@
 # Ablation: inter-layer only, all pairs. Paper, Table 4: 70.31 top-1 (both 70.62, plain 69.06).
+# Run, on one GPU: python tools/train.py \
+#   configs/tffd/cls/tffd-inter_resnet20_1xb128_cifar100.py
 _base_ = './tffd_resnet20_1xb128_cifar100.py'
 
 links = dict(

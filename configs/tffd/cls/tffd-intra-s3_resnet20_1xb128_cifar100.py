@@ -1,4 +1,6 @@
 # Ablation: intra-layer only, S3. Paper, Table 4: 70.29 top-1 (both 70.62, plain 69.06).
+# Run, on one GPU: python tools/train.py \
+#   configs/tffd/cls/tffd-intra-s3_resnet20_1xb128_cifar100.py
 _base_ = './tffd_resnet20_1xb128_cifar100.py'
 
 links = dict(

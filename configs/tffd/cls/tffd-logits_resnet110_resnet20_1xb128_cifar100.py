@@ -1,4 +1,6 @@
 # CIFAR-100, ResNet-20, with the logits of ResNet-110. Paper, Table 1: 69.06 -> 71.56 top-1.
+# Run, on one GPU: python tools/train.py \
+#   configs/tffd/cls/tffd-logits_resnet110_resnet20_1xb128_cifar100.py
 _base_ = '../_base_/cifar100_logits.py'
 
 model = dict(

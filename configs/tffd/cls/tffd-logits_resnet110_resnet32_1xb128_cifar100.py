@@ -1,4 +1,6 @@
 # CIFAR-100, ResNet-32, with the logits of ResNet-110. Paper, Table 1: 71.14 -> 73.68 top-1.
+# Run, on one GPU: python tools/train.py \
+#   configs/tffd/cls/tffd-logits_resnet110_resnet32_1xb128_cifar100.py
 _base_ = '../_base_/cifar100_logits.py'
 
 model = dict(

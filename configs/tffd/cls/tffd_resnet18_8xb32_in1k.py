@@ -2,6 +2,9 @@
 # The form of the authors' code, which they published for CIFAR-100 alone. The paper warms the
 # weights up and decays them early, and gives no numbers for ImageNet: the weights are CIFAR-100's,
 # the epochs of the schedule ours.
+# Run, on 8 GPUs: tools/dist_train.sh \
+#   configs/tffd/cls/tffd_resnet18_8xb32_in1k.py 8
+# Its steps take 2.9 h on 8 H100s, data loading not counted (docs/performance.md).
 _base_ = [
     'mmpretrain::_base_/datasets/imagenet_bs32.py',
     'mmpretrain::_base_/schedules/imagenet_bs256.py',

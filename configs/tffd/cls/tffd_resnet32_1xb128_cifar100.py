@@ -1,4 +1,6 @@
 # CIFAR-100, ResNet-32. Paper, Table 1: 71.14 -> 72.55 top-1.
+# Run, on one GPU: python tools/train.py \
+#   configs/tffd/cls/tffd_resnet32_1xb128_cifar100.py
 _base_ = '../_base_/cifar100.py'
 
 model = dict(

@@ -1,4 +1,6 @@
 # CIFAR-100, ResNet-8x4. Paper, Table 1: 72.50 -> 73.62 top-1.
+# Run, on one GPU: python tools/train.py \
+#   configs/tffd/cls/tffd_resnet8x4_1xb128_cifar100.py
 _base_ = '../_base_/cifar100.py'
 
 model = dict(

@@ -1,5 +1,7 @@
 # CIFAR-100, VGG-8. Paper, Table 1: 70.36 -> 71.62 top-1.
 # VGG's first block is the stem, so S2, S3, S4 are its blocks 2 to 4.
+# Run, on one GPU: python tools/train.py \
+#   configs/tffd/cls/tffd_vgg8_1xb128_cifar100.py
 _base_ = '../_base_/cifar100.py'
 
 model = dict(

@@ -2,6 +2,8 @@
 # logits" under a caption that says free of teachers: which it is stays open, this recipe has none.
 # The form of the authors' code. The paper gives neither layers nor weights for detection: the first
 # stage is frozen and would learn nothing, and the weights are CIFAR-100's, for the terms are means.
+# Run, on 8 GPUs: tools/dist_train.sh \
+#   configs/tffd/det/tffd_faster-rcnn_r50_fpn_2x_coco.py 8
 _base_ = [
     'mmdet::_base_/datasets/coco_detection.py', 'mmdet::_base_/schedules/schedule_2x.py',
     'mmdet::_base_/default_runtime.py'
