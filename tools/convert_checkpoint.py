@@ -1,6 +1,7 @@
-"""Turn a CIFAR-100 checkpoint of RepDistiller into one for this project's networks.
+"""Turn a public checkpoint, RepDistiller's or torchvision's, into one for the networks here.
 
     python tools/convert_checkpoint.py resnet32x4_vanilla/ckpt_epoch_240.pth resnet32x4.pth
+    python tools/convert_checkpoint.py resnet34-b627a593.pth resnet34.pth
 """
 import argparse
 import codecs
@@ -9,19 +10,26 @@ import sys
 from collections import OrderedDict
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Dict
+from typing import Any, Dict, Tuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mmdistill_ext.errors import ConfigError
-from mmdistill_ext.models.backbones.repdistiller_keys import NETWORKS, convert
+from mmdistill_ext.models.backbones.repdistiller_keys import (
+    ALL,
+    NETWORKS,
+    TORCHVISION,
+    Network,
+    convert,
+)
 
 # Beside tensors RepDistiller saves accuracies, of numpy's types too, and the options of the run.
 PLAIN = {
     'collections.OrderedDict': OrderedDict,
     'torch._utils._rebuild_tensor_v2': torch._utils._rebuild_tensor_v2,
+    'torch._utils._rebuild_parameter': torch._utils._rebuild_parameter,
     'argparse.Namespace': argparse.Namespace,
     '_codecs.encode': codecs.encode,  # bytes, as pickled for Python 2
     'numpy.dtype': np.dtype,
@@ -45,11 +53,12 @@ class PlainUnpickler(pickle.Unpickler):
                               'are read') from None
 
 
-def load_public(path: str) -> Dict[str, Tensor]:
-    """The state dict in a checkpoint of RepDistiller.
+def load_public(path: str) -> Tuple[Dict[str, Tensor], Dict[str, Network]]:
+    """The state dict in a checkpoint of RepDistiller or torchvision, and the networks it may be of.
 
     Args:
-        path (str): ``ckpt_epoch_240.pth``, a dict whose ``model`` holds the state dict.
+        path (str): RepDistiller's ``ckpt_epoch_240.pth``, a dict whose ``model`` holds the state
+            dict; or torchvision's file, which is the state dict.
     """
     plain = SimpleNamespace(  # as much of a pickle module as torch.load asks for
         __name__='plain', Unpickler=PlainUnpickler,
@@ -63,25 +72,34 @@ def load_public(path: str) -> Dict[str, Tensor]:
     except Exception as error:  # what a file of another kind raises depends on its bytes
         raise ConfigError(f'no PyTorch checkpoint ({type(error).__name__}: '
                           f'{str(error).partition(chr(10))[0]})') from None
+    if is_state_dict(checkpoint) and checkpoint:
+        return {key: value.detach() for key, value in checkpoint.items()}, TORCHVISION
     if not isinstance(checkpoint, dict) or 'model' not in checkpoint:
         found = ', '.join(map(repr, checkpoint)) if isinstance(checkpoint, dict) else (
             f'a {type(checkpoint).__name__}')
-        raise ConfigError(f"no state dict under 'model', where RepDistiller has it; found {found}")
+        raise ConfigError("no state dict under 'model', where RepDistiller has it, and none of "
+                          f'tensors alone, as torchvision has it; found {found}')
     state = checkpoint['model']
-    if not isinstance(state, dict) or not all(torch.is_tensor(v) for v in state.values()):
+    if not is_state_dict(state):
         raise ConfigError("what is under 'model' is not a state dict")
-    return state
+    return state, NETWORKS
+
+
+def is_state_dict(value: Any) -> bool:
+    """Whether it is a dict of nothing but tensors."""
+    return isinstance(value, dict) and all(map(torch.is_tensor, value.values()))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('src', help="RepDistiller's ckpt_epoch_240.pth")
+    parser.add_argument('src', help="RepDistiller's ckpt_epoch_240.pth or torchvision's resnet")
     parser.add_argument('dst', help='where to write the converted checkpoint')
     parser.add_argument('--model', metavar='NAME', help='inferred from tensor names and shapes '
-                        f'when absent; one of {", ".join(NETWORKS)}')
+                        f'when absent; one of {", ".join(ALL)}')
     args = parser.parse_args()
     try:
-        name, state = convert(load_public(args.src), args.model)
+        state, networks = load_public(args.src)
+        name, state = convert(state, args.model, networks)
     except ConfigError as error:
         print(f'{args.src}: {error}', file=sys.stderr)
         sys.exit(2)

@@ -15,6 +15,7 @@ import mmpretrain.models  # noqa: F401
 import numpy as np
 import pytest
 import torch
+import torchvision
 from mmengine.runner import load_checkpoint
 from mmpretrain.registry import MODELS
 from torch.nn import functional as F
@@ -22,6 +23,7 @@ from torch.nn import functional as F
 from mmdistill_ext.errors import ConfigError
 from mmdistill_ext.models.backbones.repdistiller_keys import (
     NETWORKS,
+    TORCHVISION,
     classifier_cfg,
     convert,
     public_tensors,
@@ -225,6 +227,38 @@ def test_logits_equal_the_original_s(name, tmp_path, monkeypatch, capsys):
     for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-10)):
         logits = model.to(dtype)(image.to(dtype)).double()
         assert (logits - want).abs().max() < tolerance * want.abs().max()
+
+
+@pytest.mark.train  # builds two ResNets for ImageNet twice
+@pytest.mark.parametrize('name', TORCHVISION)
+@pytest.mark.parametrize('parameters', [False, True])  # older files of theirs hold Parameters
+@torch.no_grad()
+def test_torchvisions_logits(name, parameters, tmp_path, monkeypatch, capsys):
+    torch.manual_seed(0)
+    theirs = getattr(torchvision.models, name)()
+    state = random_state({key: value.shape for key, value in theirs.state_dict().items()})
+    theirs.load_state_dict(state)
+    if parameters:
+        state.update({key: torch.nn.Parameter(value) for key, value in state.items()
+                      if value.is_floating_point() and value.ndim > 1})
+    torch.save(state, tmp_path / 'src.pth')
+    run(monkeypatch, tmp_path / 'src.pth', tmp_path / 'dst.pth')
+    assert capsys.readouterr().out.startswith(f'{name}: {len(state)} tensors')
+    model = MODELS.build(classifier_cfg(name)).eval().double()
+    load_checkpoint(model, str(tmp_path / 'dst.pth'), map_location='cpu', strict=True)
+    image = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1)).double()
+    want = theirs.eval().double()(image)
+    assert want.std() > 0.01 and want.shape == (2, 1000)
+    assert (model(image) - want).abs().max() < 1e-10 * want.abs().max()
+
+
+def test_another_file_of_torchvisions_is_refused(tmp_path, monkeypatch, capsys):
+    torch.save(torchvision.models.resnet18().state_dict(), tmp_path / 'src.pth')
+    with pytest.raises(SystemExit) as error:
+        run(monkeypatch, tmp_path / 'src.pth', tmp_path / 'dst.pth')
+    said = capsys.readouterr().err
+    assert error.value.code == 2 and said.count('\n') == 1
+    assert 'the nearest network is resnet34: ' in said and not (tmp_path / 'dst.pth').exists()
 
 
 @pytest.mark.parametrize('name', FACTS)

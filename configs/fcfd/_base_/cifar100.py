@@ -18,7 +18,7 @@ custom_hooks = [
     dict(
         type='mmrazor.LossWeightHook',
         loss='loss_mse',
-        phases=[dict(begin=0, end=20, start=0., stop=1.)])
+        phases=[dict(begin=0, end=19, start=0.05, stop=1.)])
 ]
 find_unused_parameters = True  # the bridges of paths that are not drawn
 
@@ -34,13 +34,17 @@ network = dict(
     type='ImageClassifier',
     data_preprocessor=normalize,
     neck=dict(type='GlobalAveragePooling'),
-    head=dict(type='LinearClsHead', num_classes=100, loss=dict(type='CrossEntropyLoss')))
+    head=dict(
+        type='LinearClsHead',
+        num_classes=100,
+        init_cfg=None,  # PyTorch's own, as in RepDistiller's ResNets and ShuffleNets
+        loss=dict(type='CrossEntropyLoss')))
 model = dict(
     _scope_='mmrazor',
     type='FCFDDistill',
     architecture=network,
     teacher=network,
     paths=dict(num=2),
-    loss_kd=dict(type='KLDivergence', tau=8),
-    loss_func_kl=dict(type='KLDivergence', tau=8),
+    loss_kd=dict(type='KLDivergence', tau=4),
+    loss_func_kl=dict(type='KLDivergence', tau=4),
     loss_mse=dict(type='FeatureMSELoss', loss_weight=5.))

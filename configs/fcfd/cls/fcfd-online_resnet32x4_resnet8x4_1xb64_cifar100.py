@@ -5,4 +5,4 @@ model = dict(
     type='FCFDOnline',
     teacher_ckpt=None,
     random_teacher=True,
-    loss_teacher_kd=dict(type='KLDivergence', tau=8))
+    loss_teacher_kd=dict(type='KLDivergence', tau=4))

@@ -3,8 +3,6 @@ _base_ = './fcfd_resnet32x4_shufflenet-v2_1xb64_cifar100.py'
 
 model = dict(
     type='FCFDSimKD',
-    # The projector takes what the student's own classifier took: the tail ends stage 3.
-    student_stages=['backbone.layer1', 'backbone.layer2', 'backbone.tail'],
     architecture=dict(
         neck=[
             dict(type='SimKDProjector', in_channels=1024, out_channels=256),

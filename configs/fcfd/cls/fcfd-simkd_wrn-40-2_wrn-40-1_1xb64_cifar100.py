@@ -3,6 +3,8 @@ _base_ = './fcfd_wrn-40-2_wrn-40-1_1xb64_cifar100.py'
 
 model = dict(
     type='FCFDSimKD',
+    # the last after its ReLU: the projector ends in one
+    teacher_stages=['backbone.layer1', 'backbone.layer2', 'backbone.layer3'],
     architecture=dict(
         neck=[
             dict(type='SimKDProjector', in_channels=64, out_channels=128),

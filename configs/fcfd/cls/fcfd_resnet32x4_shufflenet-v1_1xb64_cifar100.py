@@ -9,4 +9,6 @@ model = dict(
     teacher=dict(
         backbone=dict(type='CIFARResNet', depth='32x4'),
         head=dict(in_channels=256)),
-    teacher_ckpt='checkpoints/cifar100/resnet32x4.pth')
+    teacher_ckpt='checkpoints/cifar100/resnet32x4.pth',
+    loss_kd=dict(tau=8),
+    loss_func_kl=dict(tau=8))

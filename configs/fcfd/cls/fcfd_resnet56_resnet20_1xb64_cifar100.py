@@ -9,6 +9,4 @@ model = dict(
         backbone=dict(type='CIFARResNet', depth=56),
         head=dict(in_channels=64)),
     teacher_ckpt='checkpoints/cifar100/resnet56.pth',
-    loss_kd=dict(tau=4),
-    loss_func_kl=dict(tau=4),
     loss_mse=dict(loss_weight=0.02))

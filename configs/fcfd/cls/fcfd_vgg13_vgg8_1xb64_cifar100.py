@@ -1,16 +1,13 @@
 # CIFAR-100, VGG-13 -> VGG-8. Paper, Table 1: 70.36 -> 75.22 top-1.
-# One stage for each size of the map: 16x16, 8x8, 4x4.
 _base_ = '../_base_/cifar100.py'
 
 model = dict(
     architecture=dict(
         backbone=dict(type='CIFARVGG', depth=8),
-        head=dict(in_channels=512)),
+        head=dict(  # starts as in RepDistiller
+            in_channels=512,
+            init_cfg=dict(_delete_=True, type='Normal', layer='Linear', std=0.01))),
     teacher=dict(
         backbone=dict(type='CIFARVGG', depth=13),
         head=dict(in_channels=512)),
-    teacher_ckpt='checkpoints/cifar100/vgg13.pth',
-    student_stages=['backbone.layer1', 'backbone.layer2', 'backbone.layer4'],
-    teacher_stages=['backbone.layer1', 'backbone.layer2', 'backbone.layer4'],
-    loss_kd=dict(tau=4),
-    loss_func_kl=dict(tau=4))
+    teacher_ckpt='checkpoints/cifar100/vgg13.pth')

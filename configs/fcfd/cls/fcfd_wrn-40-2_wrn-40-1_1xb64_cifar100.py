@@ -4,10 +4,10 @@ _base_ = '../_base_/cifar100.py'
 model = dict(
     architecture=dict(
         backbone=dict(type='CIFARWideResNet', depth=40, widen_factor=1),
-        head=dict(in_channels=64)),
+        head=dict(  # starts as in RepDistiller: PyTorch's weight, no bias
+            in_channels=64,
+            init_cfg=dict(_delete_=True, type='Uniform', layer='Linear', a=-0.125, b=0.125))),
     teacher=dict(
         backbone=dict(type='CIFARWideResNet', depth=40, widen_factor=2),
         head=dict(in_channels=128)),
-    teacher_ckpt='checkpoints/cifar100/wrn_40_2.pth',
-    loss_kd=dict(tau=4),
-    loss_func_kl=dict(tau=4, loss_weight=0.2))
+    teacher_ckpt='checkpoints/cifar100/wrn_40_2.pth')

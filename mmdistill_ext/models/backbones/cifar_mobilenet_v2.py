@@ -41,6 +41,7 @@ class CIFARMobileNetV2(StagedBackbone):
         kwargs: ``out_indices`` (0 to 3, 4 is the tail and the default), ``frozen_stages``,
             ``norm_eval`` of :class:`StagedBackbone`.
     """
+    fcfd_stages = ('layer1', 'layer2', 'layer3', 'tail.1')  # the last before its ReLU
 
     def __init__(self, widen_factor: float = 0.5, init_cfg=KAIMING, **kwargs) -> None:
         channels = int(32 * widen_factor)

@@ -21,9 +21,11 @@ class GroupedUnit(nn.Module):
     """V1: grouped 1x1, shuffle, depthwise 3x3, grouped 1x1.
 
     With stride 2 the average-pooled input is appended to the channels, else the input is added.
+    ``relu=False`` leaves the last ReLU to the stage, so that a stage can be cut before it.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int, groups: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: int, groups: int,
+                 relu: bool = True) -> None:
         super().__init__()
         grown = out_channels - in_channels if stride == 2 else out_channels
         hidden = grown // 4
@@ -36,6 +38,7 @@ class GroupedUnit(nn.Module):
         self.bn2 = nn.BatchNorm2d(hidden)
         self.conv3 = nn.Conv2d(hidden, grown, 1, groups=groups, bias=False)
         self.bn3 = nn.BatchNorm2d(grown)
+        self.relu = relu
 
     def forward(self, x: Tensor) -> Tensor:
         out = F.relu(self.bn1(self.conv1(x)), inplace=True)
@@ -46,7 +49,7 @@ class GroupedUnit(nn.Module):
             out = torch.cat([out, F.avg_pool2d(x, 3, 2, 1)], dim=1)
         else:
             out = out + x
-        return F.relu(out, inplace=True)
+        return F.relu(out, inplace=True) if self.relu else out
 
 
 @MODELS.register_module()
@@ -54,19 +57,22 @@ class CIFARShuffleNetV1(StagedBackbone):
     """ShuffleNet 1x with 3 groups.
 
     Named children in order: ``stem``, ``layer1``, ``layer2``, ``layer3`` with strides 1, 2, 4, 8;
-    every one ends in a ReLU.
+    every one ends in a ReLU, that of a stage is its child ``relu``.
 
     Args:
         kwargs: ``out_indices`` (0 to 2), ``frozen_stages``, ``norm_eval``, ``init_cfg`` of
             :class:`StagedBackbone`.
     """
+    fcfd_stages = ('layer1.3', 'layer2.7', 'layer3.3')  # before the stage's ReLU
 
     def __init__(self, **kwargs) -> None:
         stages, channels = [], STEM
         for width, blocks in ((240, 4), (480, 8), (960, 4)):
             stages.append(nn.Sequential(
                 GroupedUnit(channels, width, 2, groups=3),
-                *(GroupedUnit(width, width, 1, groups=3) for _ in range(blocks - 1))))
+                *(GroupedUnit(width, width, 1, groups=3, relu=unit < blocks)
+                  for unit in range(2, blocks + 1))))
+            stages[-1].add_module('relu', nn.ReLU(inplace=True))
             channels = width
         super().__init__(conv_bn_relu(3, STEM, 1), stages, **kwargs)
 
@@ -129,6 +135,7 @@ class CIFARShuffleNetV2(StagedBackbone):
         kwargs: ``out_indices`` (0 to 2, 3 is the tail and the default), ``frozen_stages``,
             ``norm_eval``, ``init_cfg`` of :class:`StagedBackbone`.
     """
+    fcfd_stages = ('layer1', 'layer2', 'tail')
 
     def __init__(self, **kwargs) -> None:
         stages, channels = [], STEM

@@ -47,3 +47,5 @@ class CIFARVGG(StagedBackbone):
             block(cin, cout, CONVS[depth], pool)
             for cin, cout, pool in zip((3, *WIDTHS), WIDTHS, (False, True, True, True, False)))
         super().__init__(stem, stages, init_cfg=init_cfg, **kwargs)
+        before_relu = 3 * CONVS[depth] - 2  # the last BatchNorm of a block
+        self.fcfd_stages = [f'{name}.convs.{before_relu}' for name in self.outputs]

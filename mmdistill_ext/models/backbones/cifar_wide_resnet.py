@@ -43,6 +43,7 @@ class CIFARWideResNet(StagedBackbone):
         kwargs: ``out_indices`` (0 to 2), ``frozen_stages``, ``norm_eval`` of
             :class:`StagedBackbone`.
     """
+    fcfd_stages = ('layer1', 'layer2', 'layer3.bn')  # before the last ReLU, as the first two
 
     def __init__(self, depth: int, widen_factor: int, init_cfg=KAIMING, **kwargs) -> None:
         blocks, rest = divmod(depth - 4, 6)

@@ -1,7 +1,8 @@
-"""RepDistiller's public CIFAR-100 checkpoints: which network each is and how its tensors map.
+"""Public checkpoints: which network each is and how its tensors map.
 
-The networks were trained on inputs of mean (0.5071, 0.4867, 0.4408) and standard deviation
-(0.2675, 0.2565, 0.2761), RGB scaled to [0, 1]; logits are the same only on such inputs.
+RepDistiller's CIFAR-100 networks were trained on inputs of mean (0.5071, 0.4867, 0.4408) and
+standard deviation (0.2675, 0.2565, 0.2761), RGB scaled to [0, 1]; logits are the same only on such
+inputs. Torchvision's ImageNet ResNets take what mmpretrain's ImageNet configs give.
 """
 import re
 from functools import lru_cache
@@ -12,15 +13,15 @@ from torch import Tensor
 
 from mmdistill_ext.errors import ConfigError, nearest
 
-NUM_CLASSES = 100
 Rules = Tuple[Tuple[str, str], ...]
 
 
 class Network(NamedTuple):
-    """What becomes of one of RepDistiller's networks here."""
+    """What becomes of one of their networks here."""
     backbone: dict
     channels: int  # that reach the classifier
     rules: Rules  # regular expressions, our tensor name -> theirs
+    classes: int = 100
 
 
 # layers of conv, BatchNorm (and ReLU) that RepDistiller has at the top level
@@ -66,15 +67,22 @@ NETWORKS: Dict[str, Network] = {
     'ShuffleV2': Network(dict(type='CIFARShuffleNetV2'), 1024, _SHUFFLE),
 }
 
+TORCHVISION: Dict[str, Network] = {
+    f'resnet{depth}': Network(dict(type='mmpretrain.ResNet', depth=depth), channels,
+                              ((r'^head\.', ''), ), classes=1000)
+    for depth, channels in ((34, 512), (50, 2048))}
+ALL = {**NETWORKS, **TORCHVISION}
+
 
 def classifier_cfg(name: str) -> dict:
     """The ``ImageClassifier`` that a converted checkpoint is for."""
-    network = NETWORKS[name]
+    network = ALL[name]
     return dict(
         type='mmpretrain.ImageClassifier',
         backbone=dict(network.backbone),
         neck=dict(type='GlobalAveragePooling'),
-        head=dict(type='LinearClsHead', num_classes=NUM_CLASSES, in_channels=network.channels))
+        head=dict(type='LinearClsHead', num_classes=network.classes,
+                  in_channels=network.channels))
 
 
 @lru_cache(maxsize=None)
@@ -82,7 +90,7 @@ def public_tensors(name: str) -> Dict[str, Tuple[str, Tuple[int, ...]]]:
     """Every tensor of a network's public checkpoint.
 
     Args:
-        name (str): One of ``NETWORKS``.
+        name (str): One of ``NETWORKS`` or ``TORCHVISION``.
 
     Returns:
         dict: Their tensor name -> our tensor name, shape.
@@ -91,7 +99,7 @@ def public_tensors(name: str) -> Dict[str, Tuple[str, Tuple[int, ...]]]:
     tensors = {}
     for key, tensor in MODELS.build(classifier_cfg(name)).state_dict().items():
         theirs = re.sub(r'^backbone\.', '', key)
-        for pattern, replacement in NETWORKS[name].rules:
+        for pattern, replacement in ALL[name].rules:
             theirs = re.sub(pattern, replacement, theirs)
         tensors[theirs] = key, tuple(tensor.shape)
     return tensors
@@ -111,20 +119,23 @@ def _difference(name: str, state: Dict[str, Tensor]) -> Tuple[int, str]:
     return len(missing) + len(unexpected) + len(misshapen), ', '.join(said)
 
 
-def convert(state: Dict[str, Tensor], name: Optional[str] = None) -> Tuple[str, Dict[str, Tensor]]:
+def convert(state: Dict[str, Tensor],
+            name: Optional[str] = None,
+            networks: Dict[str, Network] = NETWORKS) -> Tuple[str, Dict[str, Tensor]]:
     """Rename the tensors of a public checkpoint.
 
     Args:
-        state (dict): RepDistiller's state dict, their tensor names.
-        name (str, optional): One of ``NETWORKS``. Defaults to the one whose names and shapes
+        state (dict): RepDistiller's or torchvision's state dict, their tensor names.
+        name (str, optional): One of ``networks``. Defaults to the one whose names and shapes
             these are.
+        networks (dict): ``NETWORKS`` (RepDistiller's, the default) or ``TORCHVISION``.
 
     Returns:
         tuple: The network's name and the state dict of :func:`classifier_cfg`.
     """
-    if name is not None and name not in NETWORKS:
-        raise ConfigError(f'no network {name!r}: {nearest(name, NETWORKS)}')
-    candidates = NETWORKS if name is None else [name]
+    if name is not None and name not in networks:
+        raise ConfigError(f'no network {name!r}: {nearest(name, networks)}')
+    candidates = networks if name is None else [name]
     (count, said), found = min((_difference(key, state), key) for key in candidates)
     if count:
         what = 'the nearest network is' if name is None else 'these are not the tensors of'

@@ -28,7 +28,12 @@ class StagedBackbone(BaseModule):
             everything is.
         norm_eval (bool): Whether BatchNorm keeps its running statistics in training.
         init_cfg (dict | Sequence[dict], optional): Initialization. Defaults to PyTorch's own.
+
+    Attributes:
+        fcfd_stages (Sequence[str]): The modules that FCFD's stages end with by default, where its
+            authors cut elsewhere than after each ``layer``. Empty: after each ``layer``.
     """
+    fcfd_stages: Sequence[str] = ()
 
     def __init__(self,
                  stem: nn.Module,

@@ -18,6 +18,9 @@ CONVS = {  # how many times larger the target is: the convolution that gets ther
 class FCFDBridge(BaseConnector):
     """One convolution, one BatchNorm, and LeakyReLU(0.1) where the target is post-ReLU.
 
+    The weight of a ``Conv2d`` starts as Kaiming's (normal, fan out); a transposed convolution and
+    every bias start as PyTorch's own.
+
     Args:
         in_channels (int): Channels of the feature.
         out_channels (int): Channels of the target.
@@ -35,9 +38,8 @@ class FCFDBridge(BaseConnector):
         self.bn = nn.BatchNorm2d(out_channels)
         # inplace: what the BatchNorm gave is not kept beside it for backward
         self.act = nn.LeakyReLU(0.1, inplace=True) if post_relu else nn.Identity()
-        nn.init.kaiming_normal_(self.conv.weight, mode='fan_out', nonlinearity='relu')
-        if self.conv.bias is not None:
-            nn.init.zeros_(self.conv.bias)
+        if isinstance(self.conv, nn.Conv2d):
+            nn.init.kaiming_normal_(self.conv.weight, mode='fan_out', nonlinearity='relu')
 
     def forward_train(self, feature: Tensor) -> Tensor:
         """``[N, in_channels, H, W]`` -> ``[N, out_channels, scale * H, scale * W]``."""

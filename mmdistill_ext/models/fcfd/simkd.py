@@ -21,7 +21,8 @@ class FCFDSimKD(FCFDDistill):
 
     The projector is a part of the student: its neck is ``[dict(type='SimKDProjector',
     in_channels=C_s, out_channels=C_t), dict(type='GlobalAveragePooling')]``, so what is exported
-    is one model. Its head is copied from the teacher and not trained.
+    is one model. Its head is copied from the teacher and not trained. The projector ends in a ReLU,
+    so the teacher's last stage must, too: WRN and VGG need ``teacher_stages``.
 
     Where the last stages differ in size, the larger map is average-pooled to the other's for the
     appearance loss, as SimKD does; the classifier pools both anyway.
@@ -47,6 +48,11 @@ class FCFDSimKD(FCFDDistill):
                 "neck=[dict(type='SimKDProjector', in_channels=..., out_channels=...), "
                 "dict(type='GlobalAveragePooling')]")
         self.projector, self._projected = projectors[0], None
+        last = self.teacher_net.features[-1]
+        if not last.post_relu:
+            raise ConfigError(
+                f"FCFDSimKD: the teacher's last stage {last} has negative values, which the "
+                'projector cannot give, since it ends in a ReLU; end teacher_stages after a ReLU')
 
     def bridged_stages(self) -> range:
         """All but the last, whose bridge is the projector."""

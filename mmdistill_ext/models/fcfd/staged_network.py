@@ -69,7 +69,7 @@ class StagedNetwork:
     Args:
         model (nn.Module): Has a ``backbone`` and returns logits when called with images.
         stages (Sequence[str], optional): The modules that stages end with, shallow to deep.
-            Defaults to what :func:`default_stages` says.
+            Defaults to what :func:`fcfd_stages` says.
         what (str): Who asks, for messages. Defaults to 'stages'.
 
     Attributes:
@@ -80,7 +80,7 @@ class StagedNetwork:
     def __init__(self, model: nn.Module, stages: Optional[Sequence[str]] = None,
                  what: str = 'stages') -> None:
         self.model = model
-        ends = list(stages or default_stages(model.backbone, what))
+        ends = list(stages or fcfd_stages(model.backbone, what))
         for name in ends:
             get_module(model, name, what)
         with untouched(model):
@@ -179,6 +179,12 @@ class StagedNetwork:
                 keep(self.segments[index][-1], index)
             keep(self.segments[-1][-1], None)
             yield record
+
+
+def fcfd_stages(backbone: nn.Module, what: str = 'stages') -> List[str]:
+    """Where FCFD's authors cut this project's CIFAR networks; else :func:`default_stages`."""
+    names = getattr(backbone, 'fcfd_stages', ())
+    return [f'backbone.{name}' for name in names] or default_stages(backbone, what)
 
 
 def pooled(feature: Tensor) -> Tensor:

@@ -48,14 +48,29 @@ def test_conv_batch_norm_and_activation(scale, post_relu):
     assert torch.allclose(torch.autograd.grad(bridge(x).sin().sum(), x)[0], expected)
 
 
+PYTORCHS = {  # the same convolution as PyTorch initialises it
+    1: lambda: nn.Conv2d(40, 60, 3, padding=1, bias=False),
+    0.5: lambda: nn.Conv2d(40, 60, 3, stride=2, padding=1),
+    2: lambda: nn.ConvTranspose2d(40, 60, 4, stride=2, padding=1)}
+
+
 @pytest.mark.parametrize('scale', [1, 0.5, 2])
 def test_initialization(scale):
     bridge = build(scale=scale)
-    weight = bridge.conv.weight
-    std = math.sqrt(2 / (weight.shape[0] * weight.shape[2] * weight.shape[3]))
-    assert weight.std().item() == pytest.approx(std, rel=0.03)
-    assert abs(weight.mean().item()) < 0.02 * std * 3
-    assert bridge.conv.bias is None or bridge.conv.bias.abs().max() == 0
+    bridge.init_weights()  # as a runner does, which changes nothing
+    torch.manual_seed(0)
+    pytorchs, weight = PYTORCHS[scale](), bridge.conv.weight
+    if scale == 2:
+        assert torch.equal(weight, pytorchs.weight)
+    else:
+        std = math.sqrt(2 / (60 * 3 * 3))  # fan out
+        assert weight.std().item() == pytest.approx(std, rel=0.03)
+        assert abs(weight.mean().item()) < 0.06 * std
+        assert (weight.abs() > 2 * std).float().mean().item() == pytest.approx(0.0455, abs=0.01)
+    if scale == 1:
+        assert bridge.conv.bias is None
+    else:
+        assert torch.equal(bridge.conv.bias, pytorchs.bias) and pytorchs.bias.abs().min() > 0
     assert (bridge.bn.weight == 1).all() and (bridge.bn.bias == 0).all()
 
 

@@ -155,6 +155,14 @@ def test_simkd_mistakes(student, found):
         build(student, TEACHER, type='FCFDSimKD')
 
 
+def test_a_teachers_last_stage_before_its_relu_is_out_of_the_projectors_reach():
+    teacher = model([6, 7, 8], [1, 2, 2])
+    with pytest.raises(ConfigError, match=r'layer3\.1 \[8, 16, 16\] has negative values') as error:
+        build(simkd_student(), teacher, type='FCFDSimKD', teacher_stages=[
+            'backbone.layer1', 'backbone.layer2', 'backbone.layer3.1'])
+    assert 'end teacher_stages after a ReLU' in str(error.value)
+
+
 def test_online_terms_and_gradients():
     algorithm = build(type='FCFDOnline', paths=ALL, t2s_terms=['l2', 'kl'],
                       loss_teacher_kd=dict(type='KLDivergence', tau=4, loss_weight=0.5))

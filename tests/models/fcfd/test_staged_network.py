@@ -45,11 +45,14 @@ NETWORKS = {  # name: (backbone, its channels, the stages that it is cut into by
     'convnext_norm_first': (dict(CONVNEXT, gap_before_final_norm=False), 20, STAGES),
     'swin': (SWIN, 96, STAGES),
     'cifar_resnet': (dict(type='CIFARResNet', depth=20), 64, LAYERS[:3]),
-    'cifar_wide_resnet': (dict(type='CIFARWideResNet', depth=10, widen_factor=1), 64, LAYERS[:3]),
-    'cifar_vgg': (dict(type='CIFARVGG', depth=8), 512, LAYERS),
-    'cifar_mobilenet_v2': (dict(type='CIFARMobileNetV2'), 1280, LAYERS),
-    'cifar_shufflenet_v1': (dict(type='CIFARShuffleNetV1'), 960, LAYERS[:3]),
-    'cifar_shufflenet_v2': (dict(type='CIFARShuffleNetV2'), 1024, LAYERS[:3]),
+    'cifar_wide_resnet': (dict(type='CIFARWideResNet', depth=10, widen_factor=1), 64,
+                          [*LAYERS[:2], 'backbone.layer3.bn']),
+    'cifar_vgg': (dict(type='CIFARVGG', depth=8), 512, [f'{name}.convs.1' for name in LAYERS]),
+    'cifar_vgg13': (dict(type='CIFARVGG', depth=13), 512, [f'{name}.convs.4' for name in LAYERS]),
+    'cifar_mobilenet_v2': (dict(type='CIFARMobileNetV2'), 1280, [*LAYERS[:3], 'backbone.tail.1']),
+    'cifar_shufflenet_v1': (dict(type='CIFARShuffleNetV1'), 960,
+                            ['backbone.layer1.3', 'backbone.layer2.7', 'backbone.layer3.3']),
+    'cifar_shufflenet_v2': (dict(type='CIFARShuffleNetV2'), 1024, [*LAYERS[:2], 'backbone.tail']),
 }
 
 

@@ -1,0 +1,5 @@
+# ImageNet-1k, ResNet-50 -> MobileNetV1 in float32, as the published script runs it.
+_base_ = './fcfd_resnet50_mobilenet-v1_8xb32_in1k.py'
+
+optim_wrapper = dict(
+    _delete_=True, type='OptimWrapper', optimizer=_base_.optim_wrapper.optimizer)
