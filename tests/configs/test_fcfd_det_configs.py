@@ -6,14 +6,19 @@ from urllib.parse import urlparse
 import pytest
 import yaml
 from mmengine.hub import get_config
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from .tiny import CONFIGS, load
+from .tiny import CONFIGS, build_model, build_optimizer, load
 
 FCFD = CONFIGS / 'fcfd'
 NAMES = sorted(str(path.relative_to(FCFD)) for part in ('det', 'seg')
                for path in (FCFD / part).glob('*.py'))
 CITYSCAPES = '8xb2-40k_cityscapes-512x512.py'
 FASTER = 'mmdet::faster_rcnn/faster-rcnn_'
+CAFFE = f'{FASTER}r50-caffe_fpn_ms-3x_coco.py'
+BGR = dict(type='DetDataPreprocessor', mean=[103.53, 116.28, 123.675], std=[1., 1., 1.],
+           bgr_to_rgb=False, pad_size_divisor=32)
+RGB = dict(BGR, mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)
 ALL = ('neck', 'rpn_head', 'roi_head')
 
 
@@ -29,7 +34,8 @@ class Recipe(NamedTuple):
 
 
 def paper(teacher, student, inherit=()):
-    return Recipe('FCFDRoI', f'{FASTER}{teacher}_fpn_ms-3x_coco.py', student, 8, .01, True, inherit)
+    return Recipe('FCFDRoI', f'{FASTER}{teacher}-caffe_fpn_ms-3x_coco.py', student, 8, .01, True,
+                  inherit)
 
 
 def table8(inherit=()):
@@ -42,9 +48,9 @@ ONE_STAGE = ('neck', 'bbox_head')
 PSPNET = 'mmseg::pspnet/pspnet_r101-d8_4xb2-40k_cityscapes-512x1024.py'
 RECIPES = {
     'det/fcfd_neck_faster-rcnn_r101_faster-rcnn_r18_1xb8-amp-1x_coco.py': paper('r101', 'R18'),
-    f'det/fcfd_{R101_R50}_1xb8-amp-1x_coco.py': paper('r101', f'{FASTER}r50_fpn_1x_coco.py'),
+    f'det/fcfd_{R101_R50}_1xb8-amp-1x_coco.py': paper('r101', CAFFE),
     f'det/fcfd-inherit_{R101_R50}_1xb8-amp-1x_coco.py': paper(
-        'r101', f'{FASTER}r50_fpn_1x_coco.py', ALL),
+        'r101', CAFFE, ALL),
     'det/fcfd_neck_faster-rcnn_r50_faster-rcnn_mobilenet-v2_1xb8-amp-1x_coco.py': paper(
         'r50', 'MobileNetV2'),
     f'det/fcfd_{R101_R50}_8xb2-2x_coco.py': table8(),
@@ -72,7 +78,11 @@ def test_every_config_is_in_the_table():
 def test_models(name):
     recipe, model = RECIPES[name], load(f'fcfd/{name}').model
     assert (model._scope_, model.type) == ('mmrazor', recipe.kind)
-    assert model.teacher == dict(cfg_path=recipe.teacher, pretrained=False)
+    if 'r101-caffe' in recipe.teacher:  # mmdet's config, but for the images of its checkpoint
+        theirs = get_config(recipe.teacher).model
+        assert model.teacher == dict(theirs, data_preprocessor=BGR, _scope_='mmdet')
+    else:
+        assert model.teacher == dict(cfg_path=recipe.teacher, pretrained=False)
     assert tuple(model.get('inherit', ())) == recipe.inherit
     # all weights are the losses' own, which are 1
     assert not {'loss_func', 'loss_app', 'distiller', 'teacher_norm_eval'} & model.keys()
@@ -80,12 +90,38 @@ def test_models(name):
         assert model.architecture == dict(cfg_path=recipe.student, pretrained=False)
         return
     student = model.architecture
-    usual = get_config(f'{FASTER}r50_fpn_1x_coco.py').model
+    usual = get_config(CAFFE).model
+    assert student.data_preprocessor == RGB
+    assert student.backbone.norm_cfg == dict(type='BN', requires_grad=False)
+    assert student.backbone.norm_eval
+    assert student.backbone.get('frozen_stages') == dict(R18=1, MobileNetV2=None)[recipe.student]
     channels = dict(R18=[64, 128, 256, 512], MobileNetV2=[24, 32, 96, 320])[recipe.student]
     assert student.neck == dict(usual.neck, in_channels=channels)
     assert student.backbone.get('depth', student.backbone.type) in (18, 'MobileNetV2')
-    assert {k: v for k, v in student.items() if k not in ('backbone', 'neck', '_scope_')} == {
-        k: v for k, v in usual.items() if k not in ('backbone', 'neck')}
+    own = ('backbone', 'neck', 'data_preprocessor', '_scope_')
+    assert {k: v for k, v in student.items() if k not in own} == {
+        k: v for k, v in usual.items() if k not in own}
+
+
+@pytest.mark.train  # builds a Faster R-CNN
+def test_the_papers_optimizer_decays_all_but_batch_norm():
+    config = load(f'fcfd/det/fcfd_{R101_R50}_1xb8-amp-1x_coco.py')
+    model = build_model(config)
+    decay = {id(group['params'][0]): group['weight_decay']
+             for group in build_optimizer(config, model).param_groups if len(group['params']) == 1}
+    trained = {name: decay[id(p)] for name, p in model.named_parameters() if p.requires_grad}
+    free = {name for name, value in trained.items() if value == 0}
+    assert free == {f'bridges.{direction}.{level}.bn.{part}' for part in ('weight', 'bias')
+                    for direction, levels in (('s2t', 5), ('t2s', 4)) for level in range(levels)}
+    assert set(trained.values()) == {0, 1e-4}
+    frozen = {name for name, p in model.student.named_parameters() if not p.requires_grad}
+    assert {name.split('.')[1] for name in frozen if 'bn' not in name and 'downsample.1' not in name
+            } == {'conv1', 'layer1'}
+    assert all(name in frozen for name, module in model.student.named_modules()
+               if isinstance(module, _BatchNorm) for name in (f'{name}.weight', f'{name}.bias'))
+    own, theirs = (net.data_preprocessor for net in (model.student, model.teacher))
+    assert own.std.flatten().tolist() == theirs.std.flatten().tolist() == [1, 1, 1]
+    assert own.mean.flatten().tolist() == theirs.mean.flatten().tolist()
 
 
 @pytest.mark.parametrize('name', RECIPES)
@@ -101,18 +137,30 @@ def test_schedule(name):
         assert config.model.data_preprocessor.size == (512, 512)
         return
     assert config.train_dataloader.dataset.type == 'CocoDataset'
-    epochs, milestones = (12, [8, 11]) if '1x' in name.split('_')[-2] else (24, [16, 22])
-    assert config.train_cfg.max_epochs == config.param_scheduler[-1].end == epochs
-    assert config.param_scheduler[-1].milestones == milestones
+    warm_up, steps = config.param_scheduler
+    assert (warm_up.type, warm_up.start_factor, warm_up.by_epoch) == ('LinearLR', .001, False)
+    assert (steps.type, steps.gamma) == ('MultiStepLR', .1)
     assert config.auto_scale_lr.base_batch_size == (8 if recipe.images == 8 else 16)
+    if recipe.amp:  # the paper's
+        assert (config.train_cfg.type, config.train_cfg.max_iters) == ('IterBasedTrainLoop', 180000)
+        assert (steps.by_epoch, steps.end, steps.milestones) == (False, 180000, [120000, 160000])
+        assert warm_up.end == 1000
+        resize, = (t for t in config.train_dataloader.dataset.pipeline if 'Resize' in t.type)
+        assert resize == dict(type='RandomChoiceResize', keep_ratio=True, scales=[
+            (1333, side) for side in range(640, 801, 32)])
+        assert optimizer.weight_decay == 1e-4 and not optimizer.get('nesterov')
+        assert config.default_hooks.checkpoint.by_epoch is False
+        return
+    assert config.train_cfg.max_epochs == steps.end == 24 and warm_up.end == 500
+    assert steps.by_epoch and steps.milestones == [16, 22]
 
 
 @pytest.mark.parametrize('name', RECIPES)
 def test_teacher_checkpoint_is_the_zoos_for_that_config(name):
-    model = load(f'fcfd/{name}').model
+    model, teacher = load(f'fcfd/{name}').model, RECIPES[name].teacher
     assert urlparse(model.teacher_ckpt).hostname == 'download.openmmlab.com'
     # the address in the metafile that the library installs
-    assert model.teacher_ckpt == get_config(model.teacher.cfg_path, pretrained=True).model_path
+    assert model.teacher_ckpt == get_config(teacher, pretrained=True).model_path
 
 
 @pytest.mark.parametrize('name', RECIPES)
@@ -128,7 +176,7 @@ def test_metafiles_list_every_config_with_its_models():
     assert sorted(models) == NAMES
     for name, metadata in models.items():
         model = load(f'fcfd/{name}').model
-        assert metadata['Teacher']['Config'] == model.teacher.cfg_path
+        assert metadata['Teacher']['Config'] == RECIPES[name].teacher
         assert metadata['Teacher']['Weights'] == model.teacher_ckpt
         assert metadata['Student'].get('Config') == model.architecture.get('cfg_path')
 

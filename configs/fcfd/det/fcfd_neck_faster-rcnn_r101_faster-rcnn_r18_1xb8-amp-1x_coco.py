@@ -1,26 +1,22 @@
-# COCO, Faster R-CNN R101 -> R18: the paper's Table 3, in its batch size, learning rate and AMP.
-_base_ = [
-    'mmdet::_base_/models/faster-rcnn_r50_fpn.py', 'mmdet::_base_/datasets/coco_detection.py',
-    'mmdet::_base_/schedules/schedule_1x.py', 'mmdet::_base_/default_runtime.py'
-]
-custom_imports = dict(imports=['mmdistill_ext'], allow_failed_imports=False)
-
-student = _base_.model
-student.update(_scope_='mmdet')
-student.backbone.update(
-    depth=18, init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet18'))
-student.neck.update(in_channels=[64, 128, 256, 512])
+# COCO, Faster R-CNN R101 -> R18: the paper's Table 3. mmdet's zoo has no caffe-style ResNet-18, so
+# the student starts from torchvision's and takes RGB images as that does. (The authors' R18 takes
+# RGB too, but both networks there get it minus the mean of BGR, which is not copied.)
+_base_ = '../_base_/coco.py'
 
 model = dict(
-    _delete_=True,
-    _scope_='mmrazor',
-    type='FCFDRoI',
-    architecture=student,
-    teacher=dict(
-        cfg_path='mmdet::faster_rcnn/faster-rcnn_r101_fpn_ms-3x_coco.py', pretrained=False),
-    # 41.8 mAP; the paper's own, of Detectron2, has been trained for 3x too
-    teacher_ckpt='https://download.openmmlab.com/mmdetection/v2.0/faster_rcnn/faster_rcnn_r101_fpn_mstrain_3x_coco/faster_rcnn_r101_fpn_mstrain_3x_coco_20210524_110822-4d4d2ca8.pth')  # noqa: E501
-
-train_dataloader = dict(batch_size=8)
-optim_wrapper = dict(type='AmpOptimWrapper', optimizer=dict(lr=0.01))
-auto_scale_lr = dict(base_batch_size=8)
+    architecture=dict(
+        _base_.faster_rcnn,
+        data_preprocessor=dict(
+            type='DetDataPreprocessor',
+            mean=[123.675, 116.28, 103.53],
+            std=[58.395, 57.12, 57.375],
+            bgr_to_rgb=True,
+            pad_size_divisor=32),
+        backbone=dict(
+            _base_.faster_rcnn.backbone,
+            depth=18,
+            style='pytorch',
+            init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet18')),
+        neck=dict(_base_.faster_rcnn.neck, in_channels=[64, 128, 256, 512])),
+    teacher=_base_.r101,
+    teacher_ckpt=_base_.r101_ckpt)

@@ -141,6 +141,37 @@ def test_resize_brings_the_student_to_the_teachers_size():
     assert losses_of(algorithm('cls', loss_feat=dict(link, resize=True)), 'cls')
 
 
+def bilinear(old, new):
+    """``[new, old]``: what each pixel of a line of ``new`` takes from the centres of ``old``."""
+    weights = torch.zeros(new, old, dtype=torch.double)
+    for i in range(new):
+        place = min(max((i + .5) * old / new - .5, 0), old - 1)
+        left = int(place)
+        weights[i, left] += 1 - (place - left)
+        weights[i, min(left + 1, old - 1)] += place - left
+    return weights
+
+
+@pytest.mark.parametrize('student, teacher', [('layer4', 'layer3'), ('layer3', 'layer4')])
+def test_resize_is_bilinear_between_the_centres_of_pixels(student, teacher):
+    link = mlp_link('cls', student=f'backbone.{student}', teacher=f'backbone.{teacher}')
+    model = algorithm('cls', loss_feat=dict(link, resize=True)).double()
+    sides = dict(student=model.student.backbone.get_submodule(student),
+                 teacher=model.teacher.backbone.get_submodule(teacher),
+                 resized=next(iter(model.distiller.connectors.values())))
+    seen = {}
+    for side, module in sides.items():
+        module.register_forward_hook(lambda _, args, y, side=side: seen.update(
+            {side: args[0] if side == 'resized' else y}), prepend=True)  # the teacher stops there
+    data = model.data_preprocessor(batch('cls'), True)
+    model(data['inputs'].double(), data['data_samples'], mode='loss')
+    rows, columns = (bilinear(old, new) for old, new in zip(
+        seen['student'].shape[2:], seen['teacher'].shape[2:]))
+    assert rows.shape[0] != rows.shape[1] and min(rows.shape) > 1
+    expected = torch.einsum('nchw,yh,xw->ncyx', seen['student'], rows, columns)
+    torch.testing.assert_close(seen['resized'], expected, rtol=1e-10, atol=1e-12)
+
+
 def test_a_link_without_teacher_gives_the_loss_the_students_list():
     model = build(dict(
         type='TeacherFreeDistill', architecture=model_config('cls'),

@@ -164,14 +164,14 @@ def preprocessed(model, data):
 
 # The equations.
 
-def bridged(bridge, x):
-    """One 3x3 convolution without bias, BatchNorm by the batch, LeakyReLU(0.1) where there is."""
+def bridged(bridge, x, leaky=False):
+    """One 3x3 convolution without bias, BatchNorm by the batch, LeakyReLU(0.1) if ``leaky``."""
     y = F.conv2d(x, bridge.conv.weight, padding=1)
     mean = y.mean((0, 2, 3), keepdim=True)
     var = ((y - mean)**2).mean((0, 2, 3), keepdim=True)
     weight, bias = (p.view(1, -1, 1, 1) for p in (bridge.bn.weight, bridge.bn.bias))
     y = (y - mean) / (var + 1e-5).sqrt() * weight + bias
-    return torch.where(y >= 0, y, .1 * y) if isinstance(bridge.act, torch.nn.LeakyReLU) else y
+    return torch.where(y >= 0, y, .1 * y) if leaky else y
 
 
 def mse(a, b):

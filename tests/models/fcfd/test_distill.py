@@ -267,6 +267,21 @@ def test_precision_of_its_own_for_the_teacher():
         assert losses[name].item() == pytest.approx(value.item(), rel=0.05), name
 
 
+@pytest.mark.parametrize('dtype, autocast', [('bf16', False), (None, True)])
+def test_autocast_is_off_on_every_path_of_a_teacher_of_a_precision_of_its_own(dtype, autocast):
+    algorithm = build(paths=ALL, teacher_dtype=dtype, double=False)
+    images, samples = data()
+    products = dict(teacher=[], student=[])
+    for side, seen in products.items():
+        getattr(algorithm, side).backbone.layer3.register_forward_pre_hook(
+            lambda *_, seen=seen: seen.append((torch.eye(2) @ torch.eye(2)).dtype))
+    with torch.autocast('cpu', torch.bfloat16):
+        losses_of(algorithm, images.float(), samples)
+    # the pure path, and from both positions a mixed one
+    assert products['teacher'] == 3 * [torch.bfloat16 if autocast else torch.float32]
+    assert products['student'] == 3 * [torch.bfloat16]
+
+
 def test_mixed_precision():
     algorithm = build(paths=ALL, double=False)
     images, samples = data()

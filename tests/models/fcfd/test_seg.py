@@ -41,7 +41,8 @@ def pixels(logits):
 def reference(model, inputs):
     """All terms from the equations; a head normalises anew on each path, as it is in training."""
     f_s, f_t = model.student.extract_feat(inputs)[3], model.teacher.extract_feat(inputs)[3].detach()
-    b_st, b_ts = bridged(model.bridges['s2t'][0], f_s), bridged(model.bridges['t2s'][0], f_t)
+    to_t, to_s = (model.bridges[direction][0] for direction in ('s2t', 't2s'))
+    b_st, b_ts = bridged(to_t, f_s, leaky=True), bridged(to_s, f_t, leaky=True)
 
     def head(net, feature):
         return pixels(net.decode_head([None, None, None, feature]))
@@ -128,7 +129,8 @@ def test_each_path_has_statistics_of_its_own():
                               (copied.student, copied.teacher, 't2s')):
         conv = net.decode_head.bottleneck.conv
         conv.register_forward_hook(lambda _, __, y: seen.append(y.detach()))
-        net.decode_head({3: bridged(copied.bridges[path][0], source.extract_feat(inputs)[3])})
+        feature = source.extract_feat(inputs)[3]
+        net.decode_head({3: bridged(copied.bridges[path][0], feature, leaky=True)})
         before, after = (getattr(m.path_stats, path)['decode_head/bottleneck/bn']
                          for m in (copied, model))
         y = seen.pop()
