@@ -112,7 +112,7 @@ def test_calibration_touches_bridges_and_path_statistics_only():
     before = copy.deepcopy(fresh.state_dict())
     paths = fresh.sampler.candidates
     apart = distances(fresh)
-    calibrate(fresh, list(batches()), paths, paths, steps=60)
+    calibrate(fresh, list(batches()), paths, paths, steps=120)
     changed = {key.split('.')[0] for key, value in fresh.state_dict().items()
                if not torch.equal(value, before[key])}
     assert changed == {'bridges', 'path_stats'}
