@@ -1,18 +1,22 @@
 # Every target sets up what it needs: `make demo` or `make test` is the first thing to type.
 # STACK=torch21 runs a target on the older official stack. A test takes one core (one thread): one
 # process for each core.
-PYTHON ?= python3.11
+# The first that runs: what a version manager puts on the path may answer and then fail.
+ifndef PYTHON
+PYTHON := $(firstword $(foreach python,python3.11 python3.12 python3.10,\
+	$(shell $(python) -c '' 2>/dev/null && echo $(python))))
+endif
 STACK ?= default
 VENV := $(if $(filter torch21,$(STACK)),.venv-torch21,.venv)
 RUN := $(VENV)/bin/python
 PYTEST := $(RUN) -m pytest -n auto --dist worksteal
 
-.PHONY: env demo demo-det demo-seg study test test-slurm test-gpu soak nightly test-browser quick bench lint clean distclean
+.PHONY: env demo demo-det demo-seg study test test-slurm test-gpu soak nightly pythons test-browser quick docs bench lint clean distclean
 
 env:
-	@command -v $(PYTHON) >/dev/null || { echo "[set-up] STOPPED: there is no $(PYTHON): \
-	apt-get install python3.11 python3.11-venv python3.11-dev, or make PYTHON=/path/to/python3.11" \
-	>&2; exit 1; }
+	@[ -n "$(PYTHON)" ] && $(PYTHON) -c '' || { echo "[set-up] STOPPED: \
+	$(or $(PYTHON),none of python3.11 python3.12 python3.10) does not run: apt-get install \
+	python3.11 python3.11-venv python3.11-dev, or make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) tools/setup_env.py --stack $(STACK)
 
 demo: env
@@ -46,8 +50,19 @@ test-gpu: env
 	$(PYTEST) -m gpu
 
 # Ten times as many examples of hostile input, and what else takes minutes.
-nightly: env
+nightly: env pythons
 	$(PYTEST) -m nightly
+
+# The other Pythons, each in a clone of its own: each compiles mmcv once. `make pythons` tries those
+# of PYTHONS that run here.
+PYTHONS ?= python3.10 python3.12
+pythons:
+	@for python in $(PYTHONS); do \
+		$$python -c '' 2>/dev/null || { echo "[pythons] $$python does not run here: left out"; continue; }; \
+		folder=work_dirs/pythons/$$(basename $$python); \
+		rm -rf $$folder && git clone -q . $$folder || exit 1; \
+		$(MAKE) -C $$folder PYTHON=$$python quick demo || exit 1; \
+	done
 
 # Slurm on this machine, on loopback, while the tests run.
 test-slurm: env
@@ -59,6 +74,11 @@ test-slurm: env
 # Half an hour of training with kills at random times.
 soak: env
 	$(RUN) -m projects.demo.soak
+
+# The pages as a site, in work_dirs/site; a warning is an error.
+docs: env
+	$(RUN) -m sphinx -q -W --keep-going -c docs -b html . work_dirs/site
+	@echo "-> work_dirs/site/docs/index.html"
 
 bench: env
 	$(RUN) -m projects.bench --write-docs

@@ -39,13 +39,15 @@ setup(
         'Intended Audience :: Science/Research',
         'Operating System :: POSIX :: Linux',
         'Programming Language :: Python :: 3',
-        'Programming Language :: Python :: 3.11',  # what the tests run on
+        'Programming Language :: Python :: 3.10',
+        'Programming Language :: Python :: 3.11',  # what CI runs on
+        'Programming Language :: Python :: 3.12',
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
     ],
     packages=find_packages(include=['mmdistill_ext', 'mmdistill_ext.*']),
     package_data={'mmdistill_ext.analysis': ['report.html']},
     cmdclass=dict(build_py=WithPthAndMim),
-    python_requires='>=3.8',
+    python_requires='>=3.10',
     install_requires=['joblib'],  # MMRazor 1.0.0 imports it and does not say so
     extras_require=dict(
         demo=['scikit-learn', 'matplotlib', 'jinja2'],

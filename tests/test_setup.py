@@ -234,11 +234,15 @@ def setup_env(monkeypatch, tmp_path):
 
 def test_other_pythons_and_small_disks_are_refused(setup_env, monkeypatch, tmp_path, capsys):
     pins = setup_env.read_pins(REPO / 'requirements/torch211.txt')
-    with monkeypatch.context() as patch:
-        patch.setattr(sys, 'version_info', (3, 9, 1, 'final', 0))
-        with pytest.raises(SystemExit):
-            setup_env.check_machine(tmp_path / 'venv', pins)
-    assert 'Python 3.11 is needed' in capsys.readouterr().err
+    minors = setup_env.STACKS['default'][2]
+    for version, words in (((3, 9), ''), ((3, 13), '; mmcv needs numpy 1.26, which ends at 3.12')):
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, 'version_info', (*version, 1, 'final', 0))
+            with pytest.raises(SystemExit):
+                setup_env.check_python(minors)
+        said = capsys.readouterr().err
+        assert 'Python 3.10 or 3.11 or 3.12 is needed' in said and words in said
+        assert len(said.splitlines()) == 1
     with monkeypatch.context() as patch:
         patch.setattr(shutil, 'disk_usage', lambda _: SimpleNamespace(free=2 * 10**9))
         with pytest.raises(SystemExit):
@@ -278,10 +282,51 @@ def test_ops_are_for_the_gpu_where_torch_and_nvcc_agree(
     assert said in out and bool(said) == bool(out)
 
 
+def test_a_pin_can_be_for_some_pythons(setup_env, monkeypatch, tmp_path):
+    path = tmp_path / 'pins.txt'
+    path.write_text('# a comment\nplain==1.0\n'
+                    'old==2.0; python_version >= "3.11"\n'
+                    'old==1.5; python_version < "3.11"  # why\n')
+    for minor, version in ((10, '1.5'), (11, '2.0'), (12, '2.0')):
+        monkeypatch.setattr(sys, 'version_info', (3, minor, 1, 'final', 0))
+        assert setup_env.read_pins(path) == {'plain': '1.0', 'old': version}
+    path.write_text('odd==1; sys_platform == "linux"\n')
+    with pytest.raises(AssertionError, match='cannot read'):
+        setup_env.read_pins(path)
+
+
+def test_an_environment_of_another_python_is_started_over(setup_env, tmp_path, capsys):
+    venv = tmp_path / 'venv'
+    (venv / 'lib/python3.6').mkdir(parents=True)
+    (venv / 'pyvenv.cfg').touch()
+    setup_env.make_venv(venv)
+    assert 'made by another Python' in capsys.readouterr().out
+    assert (venv / f'lib/python3.{sys.version_info[1]}').is_dir()
+    assert not (venv / 'lib/python3.6').exists()
+    setup_env.make_venv(venv)
+    assert 'another' not in capsys.readouterr().out
+
+
+def test_make_takes_the_first_python_that_runs(tmp_path):
+    """A stub of a version manager answers and fails; the next one is taken."""
+    for name, body in (('python3.11', 'exit 127'), ('python3.12', 'exit 0')):
+        (tmp_path / name).write_text(f'#!/bin/sh\n{body}\n')
+        (tmp_path / name).chmod(0o755)
+    path = f'{tmp_path}{os.pathsep}/usr/bin{os.pathsep}/bin'
+
+    def first_line(*arguments: str) -> str:
+        return subprocess.run(['make', '-n', 'env', *arguments], cwd=REPO, text=True, check=True,
+                              env=dict(os.environ, PATH=path), capture_output=True
+                              ).stdout.splitlines()[-1]
+
+    assert first_line() == 'python3.12 tools/setup_env.py --stack default'
+    assert first_line('PYTHON=mine') == 'mine tools/setup_env.py --stack default'
+
+
 def test_pins_are_whole(setup_env):
     """Every line a pin, and what is installed here is what one of the two files says."""
     stacks = [setup_env.read_pins(REPO / 'requirements' / name)
-              for name, _ in setup_env.STACKS.values()]
+              for name, *_ in setup_env.STACKS.values()]
     for pins in stacks:
         for name in ('torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet', 'mmsegmentation',
                      'mmpretrain', 'mmrazor', 'joblib', 'numpy', 'opencv-python'):

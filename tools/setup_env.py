@@ -1,7 +1,7 @@
-#!/usr/bin/env python3.11
+#!/usr/bin/env python3
 """Make the project's virtual environment. Standard library only; every make target calls it.
 
-    python3.11 tools/setup_env.py [--stack default|torch21]
+    python3 tools/setup_env.py [--stack default|torch21]
 
 It may be interrupted at any point and run again. A finished environment is recognised by its
 stamp in a few milliseconds. mmcv is compiled once per machine and kept as a wheel in
@@ -22,10 +22,12 @@ import sysconfig
 import tempfile
 import time
 from pathlib import Path
-from typing import Dict, Iterator, List, NoReturn, Optional
+from typing import Dict, Iterator, List, NoReturn, Optional, Tuple
 
 REPO = Path(__file__).resolve().parent.parent
-STACKS = dict(default=('torch211.txt', '.venv'), torch21=('torch21.txt', '.venv-torch21'))
+# Of each stack its pins, its environment, and the minor versions of Python 3 that the pins are for.
+STACKS = dict(default=('torch211.txt', '.venv', (10, 11, 12)),
+              torch21=('torch21.txt', '.venv-torch21', (11, )))
 CACHE = Path(os.environ.get('MMDISTILL_CACHE') or '~/.cache/mmdistill_ext').expanduser().resolve()
 DISK_VENV, DISK_BUILD = 10, 2  # GB: packages and pip's copies of them; mmcv's object files
 CHECK_OPS = ('import torch; from mmcv.ops import nms; '
@@ -46,8 +48,22 @@ def stop(text: str) -> NoReturn:
 
 
 def read_pins(path: Path) -> Dict[str, str]:
-    lines = (line.split('#')[0].strip() for line in path.read_text().splitlines())
-    return dict(line.split('==') for line in lines if line)
+    """Package -> version, of those lines that are for this Python."""
+    pins = {}
+    for line in path.read_text().splitlines():
+        pin, _, marker = (part.strip() for part in line.split('#')[0].partition(';'))
+        if pin and _is_for_this_python(marker):
+            name, version = pin.split('==')
+            pins[name] = version
+    return pins
+
+
+def _is_for_this_python(marker: str) -> bool:
+    if not marker:
+        return True
+    known = re.fullmatch(r'python_version (<|>=) "3\.(\d+)"', marker)
+    assert known, f'a pin has the marker {marker!r}, which this script cannot read'
+    return (sys.version_info[1] < int(known[2])) == (known[1] == '<')
 
 
 def find_nvcc() -> Optional[str]:
@@ -128,11 +144,18 @@ def lock(name: str) -> Iterator[None]:
         yield
 
 
+def check_python(minors: Tuple[int, ...]) -> None:
+    """Stop where the pins have no packages for this Python."""
+    if sys.version_info[0] == 3 and sys.version_info[1] in minors:
+        return
+    wanted = ' or '.join(f'3.{minor}' for minor in minors)
+    why = '; mmcv needs numpy 1.26, which ends at 3.12' if sys.version_info[:2] >= (3, 13) else ''
+    stop(f'Python {wanted} is needed, this is {sys.version.split()[0]}{why}: '
+         f'run `make PYTHON=/path/to/python3.{minors[-1]} ...`')
+
+
 def check_machine(venv: Path, pins: Dict[str, str]) -> None:
     """Say what is missing before anything is fetched."""
-    if sys.version_info[:2] != (3, 11):
-        stop(f'Python 3.11 is needed, this is {sys.version.split()[0]}: '
-             'run `make PYTHON=/path/to/python3.11 ...`')
     if sys.platform != 'linux' or os.uname().machine != 'x86_64':
         stop(f'the pinned versions are for Linux x86_64, this is {sys.platform} '
              f'{os.uname().machine}: in an environment of your own, `pip install -e .` is all')
@@ -159,7 +182,8 @@ def check_compiler() -> None:
              'gcc-c++`), then run the same command again')
     header = Path(sysconfig.get_path('include'), 'Python.h')
     if not header.exists():
-        stop(f'the headers of Python are missing ({header}): `apt-get install python3.11-dev`')
+        stop(f'the headers of Python are missing ({header}): '
+             f'`apt-get install python3.{sys.version_info[1]}-dev`')
 
 
 def make_venv(venv: Path) -> None:
@@ -167,13 +191,21 @@ def make_venv(venv: Path) -> None:
     if (venv / '.installing').exists():
         say(f'{venv.name} was interrupted half-way: starting it over (pip has kept the downloads)')
         shutil.rmtree(venv)
+    elif (venv / 'pyvenv.cfg').exists() and not _made_by_this_python(venv):
+        say(f'{venv.name} was made by another Python: starting it over')
+        shutil.rmtree(venv)
     if not (venv / 'bin/python').exists():
         say(f'creating {venv}')
         try:
             import ensurepip  # noqa: F401
         except ImportError:
-            stop('this Python has no venv module: `apt-get install python3.11-venv`')
+            stop('this Python has no venv module: '
+                 f'`apt-get install python3.{sys.version_info[1]}-venv`')
         run([sys.executable, '-m', 'venv', '--clear', str(venv)])
+
+
+def _made_by_this_python(venv: Path) -> bool:
+    return (venv / f'lib/python3.{sys.version_info[1]}').is_dir()
 
 
 def cuda_of(python: str) -> str:
@@ -261,10 +293,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or '').split('\n')[0])
     parser.add_argument('--stack', choices=list(STACKS), default='default')
     stack = parser.parse_args().stack
-    requirements, venv = REPO / 'requirements' / STACKS[stack][0], REPO / STACKS[stack][1]
+    pins, folder, minors = STACKS[stack]
+    requirements, venv = REPO / 'requirements' / pins, REPO / folder
     stamp, wanted = venv / '.stamp', stamp_of(requirements, venv)
     if stamp.exists() and stamp.read_text() == wanted and (venv / 'bin/python').exists():
         return
+    check_python(minors)
     check_machine(venv, read_pins(requirements))
     start = time.monotonic()
     with lock(str(venv)):

@@ -18,6 +18,9 @@ CAPTIONS = dict(
     salience='how strong the channels are',
     gradcam='where the networks look',
     predictions='what the networks say, picture by picture')
+CLOSENESS = dict(distance="L2 distance to the teacher, divided by the teacher's norm",
+                 cka='linear CKA with the teacher',
+                 accuracy='accuracy of the networks and of each mixed path')
 ROWS = 60  # of a csv that is shown; a longer one is for programs
 
 
@@ -31,6 +34,10 @@ def sections(folders: Sequence[Path], metric: Optional[str] = None) -> List[Sect
     runs = run_folders.find(folders, metric)
     found = [of_metric(metric, [run for run in runs if (run.metric, run.unit) == (metric, unit)])
              for metric, unit in dict.fromkeys((run.metric, run.unit) for run in runs)]
+    units = {run.name: run.unit for run in runs}
+    for (name, kind), curves in run_folders.closeness(folders).items():
+        unit = units.get(name.split(' seed')[0], 'epoch')
+        found.append(Section(f'{name}: {CLOSENESS[kind]}', curves=Curves(curves, kind, unit)))
     for title, pictures in pictures_below(folders):
         found.append(Section(title, pictures=pictures))
     return found

@@ -10,6 +10,7 @@ from .runs import curve, read_scalars, seconds_per_step
 
 NOT_METRICS = ('time', 'data_time', 'step', 'epoch', 'iter', 'memory', 'lr')
 USUAL = ('accuracy/top1', 'coco/bbox_mAP', 'mIoU')  # what is shown of several, if it is there
+CLOSENESS = 'closeness/'  # of ClosenessHook
 SEED = re.compile(r'seed[-_]?\d+')
 Points = Sequence[Tuple[int, float]]
 
@@ -71,6 +72,22 @@ def find(folders: Sequence[Path], metric: Optional[str] = None) -> List[Run]:
     return runs
 
 
+def closeness(folders: Sequence[Path]) -> Dict[Tuple[str, str], Dict[str, Points]]:
+    """What ``ClosenessHook`` logged: (run, kind of figure) -> place -> its curve."""
+    paths = _paths(folders)
+    found: Dict[Tuple[str, str], Dict[str, Points]] = {}
+    for path, name in _names(paths).items():
+        seed = f' {path.name}' if SEED.fullmatch(path.name) else ''
+        keys = dict.fromkeys(key for entry in read_scalars(path) for key in entry
+                             if key.startswith(CLOSENESS))
+        for key in keys:
+            place, kind = key[len(CLOSENESS):].rsplit('/', 1)
+            kind, _, when = kind.partition('_')
+            label = f'{place}, {when} the connector' if when else place
+            found.setdefault((name + seed, kind), {})[label] = curve(path, key)
+    return found
+
+
 def _paths(folders: Sequence[Path]) -> Dict[Path, Path]:
     """Each run once, and the folder that it was found in."""
     found: Dict[Path, Path] = {}
@@ -112,4 +129,5 @@ def _read(path: Path, metric: Optional[str]) -> Iterable[Tuple[str, str, Points,
 
 def _metrics(scalars: List[dict]) -> List[str]:
     return [key for entry in scalars if 'loss' not in entry for key, value in entry.items()
-            if key not in NOT_METRICS and isinstance(value, (int, float))]
+            if key not in NOT_METRICS and not key.startswith(CLOSENESS)
+            and isinstance(value, (int, float))]

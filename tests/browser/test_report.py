@@ -1,6 +1,5 @@
 """The report in a real browser: nothing fails, all is seen, tables sort, in both schemes."""
 import re
-import shutil
 
 import numpy as np
 import pytest
@@ -12,24 +11,10 @@ from mmdistill_ext.analysis.tables import Table
 from tests.analysis.test_run_folders import write
 
 pytestmark = pytest.mark.browser
-CHROMIUM = shutil.which('chromium') or shutil.which('google-chrome')
-QUIET = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-sync',
-         '--disable-background-networking', '--disable-component-update']
 MIXED = Table(['run', 'value', 'gain'], [
     ['b_4', 81.5, '+5.5'], ['teacher', 9., ''], ['10 nets', '1,234', '-0.5'],
     ['<a & b>', '70.5 ± 12', '+12.0'], ['a', None, '+0.1']])
 SIZES = dict(phone=(360, 740), screen=(1280, 900))
-
-
-@pytest.fixture(scope='module')
-def browser():
-    if CHROMIUM is None:
-        pytest.fail('no Chromium on this machine: apt-get install chromium')
-    from playwright.sync_api import sync_playwright
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope='module')

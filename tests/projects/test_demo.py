@@ -13,6 +13,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
+import mmdistill_ext  # noqa: F401, so that checkpoints of mmengine are read
 from projects.demo.rows import CONFIGS, TASKS
 
 REPO = Path(__file__).parents[2]

@@ -25,7 +25,7 @@ def folder(tmp_path_factory):
     """A folder as after `make demo` and `make demo-det`, with far less data and training."""
     folder = tmp_path_factory.mktemp('demo')
     make_data(folder / 'data/digits', SceneSettings(train=40, val=12, tune=2))
-    (folder / 'configs').symlink_to(REPO / 'configs')
+    (folder / 'projects').symlink_to(REPO / 'projects')
     shutil.copy(next(folder.glob('data/digits/imagenet/val/*/*.png')), folder / 'my_picture.png')
     for task, row in (('cls', 'teacher'), ('cls', 'student'), ('cls', 'mlp'), ('cls', 'fcfd')):
         train(folder, task, row)

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from ...errors import ConfigError
 from ..utils.dry_run import dry_run, get_module, untouched
-from ..utils.stages import default_stages
+from ..utils.stages import fcfd_stages
 from .chain import Chain, feature_of, find_chain
 
 PIXELS = (64, 224)  # of the image that shapes are learned from: the first that the model takes
@@ -179,12 +179,6 @@ class StagedNetwork:
                 keep(self.segments[index][-1], index)
             keep(self.segments[-1][-1], None)
             yield record
-
-
-def fcfd_stages(backbone: nn.Module, what: str = 'stages') -> List[str]:
-    """Where FCFD's authors cut this project's CIFAR networks; else :func:`default_stages`."""
-    names = getattr(backbone, 'fcfd_stages', ())
-    return [f'backbone.{name}' for name in names] or default_stages(backbone, what)
 
 
 def pooled(feature: Tensor) -> Tensor:

@@ -31,3 +31,9 @@ def default_stages(backbone: nn.Module, what: str = 'stages') -> List[str]:
         raise ConfigError(f'{what}: no default for {type(backbone).__name__}; name the modules '
                           "that its stages end with, such as 'backbone.layer1'")
     return [f'backbone.{name}' for name in names]
+
+
+def fcfd_stages(backbone: nn.Module, what: str = 'stages') -> List[str]:
+    """Where FCFD's authors cut this project's CIFAR networks; else :func:`default_stages`."""
+    names = getattr(backbone, 'fcfd_stages', ())
+    return [f'backbone.{name}' for name in names] or default_stages(backbone, what)
