@@ -21,8 +21,8 @@ from tests.small import batch, build, model_config
 RECIPES = ['mlp/cls/mlp_backbone_resnet34_resnet18_8xb32_in1k.py',
            'mlp/det/mlp_neck_retinanet_x101_retinanet_r50_fpn_2x_coco.py',
            'fcfd/cls/fcfd-mlp-tffd_resnet32x4_resnet8x4_1xb64_cifar100.py',
-           'tffd/cls/tffd_resnet20_1xb64_cifar100.py',
-           'tffd/cls/tffd-logits_resnet110_resnet20_1xb64_cifar100.py']
+           'tffd/cls/tffd_resnet20_1xb128_cifar100.py',
+           'tffd/cls/tffd-logits_resnet110_resnet20_1xb128_cifar100.py']
 PLACES = ['backbone', 'backbone.layer1', 'backbone.layer2', 'backbone.layer3', 'backbone.layer4',
           'backbone.layer4.1', 'backbone.conv1', 'backbone.layer1.0.bn1', 'neck', 'head.fc']
 WRONG_PLACES = ['', 'bakbone', 'head.loss_module', 'data_preprocessor', 'backbone.layer1.0.relu']

@@ -12,4 +12,4 @@ model = dict(
                 loss=dict(type='FeatureL2Loss', loss_weight=7e-5)),
             loss_intra=dict(
                 student=['backbone.layer1', 'backbone.layer2', 'backbone.layer3'],
-                loss=dict(type='TfFDIntraLoss', loss_weight=8e-4)))))
+                loss=dict(type='TfFDIntraLoss', form='released', loss_weight=8e-4)))))

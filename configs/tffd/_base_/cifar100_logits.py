@@ -1,7 +1,11 @@
-# The same with the logits of a pretrained teacher. A recipe adds both backbones, their widths and
-# the teacher's checkpoint, made by tools/convert_checkpoint.py.
+# The same with the logits of a pretrained teacher, whose KL is warmed up like the rest. A recipe
+# adds both backbones, their widths and the teacher's checkpoint, made by
+# tools/convert_checkpoint.py.
 _base_ = './cifar100.py'
 
+custom_hooks = _base_.custom_hooks + [
+    dict(type='mmrazor.LossWeightHook', loss='loss_kd', phases=_base_.ramp)
+]
 model = dict(
     type='LeanTeacherDistill',
     teacher=dict(

@@ -1,24 +1,33 @@
-"""Tf-FD, distillation without a teacher (docs/tffd.md), the paper's equations (2) to (4)."""
-from typing import Any, List, Sequence
+"""Tf-FD, distillation without a teacher (docs/tffd.md): the paper's form and the released one."""
+from typing import Any, List, Optional, Sequence
 
 from mmrazor.registry import MODELS
 from torch import Tensor, nn
 
 from ...errors import ConfigError, nearest, number
 from .distances import DISTANCES
+from .tffd_released import released_inter_layer, released_intra_layer
 from .tffd_terms import inter_layer, intra_layer, pooled_to
 
+FORMS = ('paper', 'released')
 RANKS = ('sample', 'batch')
 PAIRS = ('dense', 'residual')
 
 
 class _TfFDLoss(nn.Module):
-    """What both losses share: the distance, the weight and the check of what they are given."""
+    """What both losses share: the form, the distance, the weight, the check of what they get."""
     least = 1  # layers
 
-    def __init__(self, distance: str, loss_weight: float) -> None:
+    def __init__(self, form: str, distance: Optional[str], loss_weight: float,
+                 **of_paper: Any) -> None:
         super().__init__()
-        self.distance = DISTANCES[self._one_of('distance', str(distance).lower(), DISTANCES)]
+        self.form = self._one_of('form', form, FORMS)
+        for field, value in dict(distance=distance, **of_paper).items():
+            if form == 'released' and value is not None:
+                raise ConfigError(f"{type(self).__name__}: {field}={value!r} belongs to "
+                                  "form='paper', found form='released'; leave it out")
+        distance = 'l2' if distance is None else str(distance).lower()
+        self.distance = DISTANCES[self._one_of('distance', distance, DISTANCES)]
         self.loss_weight = number(f'{type(self).__name__}: loss_weight', loss_weight)
 
     def _one_of(self, field: str, value: Any, known: Sequence[str]) -> Any:
@@ -46,20 +55,25 @@ class TfFDIntraLoss(_TfFDLoss):
     """Within a layer, strong channels teach weak ones.
 
     Args:
-        p (float): Channels are ranked by their l_p norm. Defaults to 2.
-        rank (str): 'sample' ranks the channels of each sample, 'batch' finds one order for the
-            whole batch. Defaults to 'sample'.
-        distance (str): 'l2', 'AT', 'SP' or 'ICKD', between the weak and the strong half.
-            Defaults to 'l2'.
+        form (str): 'paper' (default) is the paper's equation (2), 'released' what its authors' code
+            computes, which is thousands of times smaller.
+        p (float, optional): Of the paper's form: channels are ranked by their l_p norm. None
+            (default) is 2.
+        rank (str, optional): Of the paper's form: 'sample' ranks the channels of each sample,
+            'batch' finds one order for the whole batch. None (default) is 'sample'.
+        distance (str, optional): Of the paper's form: 'l2', 'AT', 'SP' or 'ICKD', between the weak
+            and the strong half. None (default) is 'l2'.
         loss_weight (float): beta in equation (4). Defaults to 1.0.
     """
 
     def __init__(self,
-                 p: float = 2,
-                 rank: str = 'sample',
-                 distance: str = 'l2',
+                 form: str = 'paper',
+                 p: Optional[float] = None,
+                 rank: Optional[str] = None,
+                 distance: Optional[str] = None,
                  loss_weight: float = 1.0) -> None:
-        super().__init__(distance, loss_weight)
+        super().__init__(form, distance, loss_weight, p=p, rank=rank)
+        p, rank = 2 if p is None else p, 'sample' if rank is None else rank
         if isinstance(p, bool) or not isinstance(p, (int, float)) or not p > 0:
             raise ConfigError(f'TfFDIntraLoss: p is a number above 0, found {p!r}')
         self.p = p
@@ -72,7 +86,8 @@ class TfFDIntraLoss(_TfFDLoss):
             features (list[Tensor]): ``[N, C, H, W]`` each.
         """
         self._check(features)
-        terms = [intra_layer(feature, self.p, self.rank, self.distance) for feature in features]
+        terms = [released_intra_layer(feature) if self.form == 'released' else
+                 intra_layer(feature, self.p, self.rank, self.distance) for feature in features]
         return self.loss_weight * sum(terms) / len(terms)
 
     def _check(self, features: List[Tensor]) -> None:
@@ -88,19 +103,22 @@ class TfFDInterLoss(_TfFDLoss):
     """Deep layers teach shallow ones.
 
     Args:
+        form (str): 'paper' (default) is the paper's equation (3), 'released' what its authors' code
+            computes, which is thousands of times smaller.
         pairs (str): 'dense' takes every pair of layers, 'residual' neighbours only. Defaults to
             'dense'.
-        distance (str): 'l2', 'AT', 'SP' or 'ICKD', between the shallow map and each group of deep
-            channels. Defaults to 'l2'.
+        distance (str, optional): Of the paper's form: 'l2', 'AT', 'SP' or 'ICKD', between the
+            shallow map and each group of deep channels. None (default) is 'l2'.
         loss_weight (float): alpha in equation (4). Defaults to 1.0.
     """
     least = 2
 
     def __init__(self,
+                 form: str = 'paper',
                  pairs: str = 'dense',
-                 distance: str = 'l2',
+                 distance: Optional[str] = None,
                  loss_weight: float = 1.0) -> None:
-        super().__init__(distance, loss_weight)
+        super().__init__(form, distance, loss_weight)
         self.pairs = self._one_of('pairs', pairs, PAIRS)
 
     def forward(self, features: List[Tensor]) -> Tensor:
@@ -114,7 +132,8 @@ class TfFDInterLoss(_TfFDLoss):
         for index, shallow in enumerate(features[:-1], start=1):
             deeper = features[index:] if self.pairs == 'dense' else features[index:index + 1]
             for pooled, deep in zip(pooled_to(shallow, [d.shape[2:] for d in deeper]), deeper):
-                terms.append(inter_layer(pooled, deep, self.distance))
+                terms.append(released_inter_layer(pooled, deep) if self.form == 'released' else
+                             inter_layer(pooled, deep, self.distance))
         return self.loss_weight * sum(terms) / len(terms)
 
     def _check(self, features: List[Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""The terms of Tf-FD, one layer or one pair of layers each (docs/tffd.md)."""
+"""Tf-FD as the paper's equations have it (docs/tffd.md), one layer or one pair of layers each."""
 from typing import Callable, Iterator, Sequence, Tuple
 
 import torch

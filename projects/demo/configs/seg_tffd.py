@@ -1,5 +1,5 @@
-# Tf-FD on the last three stages: no teacher. A hundredth of the weights for CIFAR: the sums go over
-# maps of more elements, and at a tenth nothing is learned beside them.
+# Tf-FD on the last three stages: no teacher. The authors' form, with the weights
+# that they have for CIFAR-100.
 _base_ = '_base_/seg.py'
 
 stages = ['backbone.layer2', 'backbone.layer3', 'backbone.layer4']
@@ -10,5 +10,8 @@ model = dict(
     distiller=dict(
         type='LinkDistiller',
         links=dict(
-            loss_intra=dict(student=stages, loss=dict(type='TfFDIntraLoss', loss_weight=8e-6)),
-            loss_inter=dict(student=stages, loss=dict(type='TfFDInterLoss', loss_weight=5e-6)))))
+            loss_intra=dict(
+                student=stages, loss=dict(type='TfFDIntraLoss', form='released', loss_weight=8e-4)),
+            loss_inter=dict(
+                student=stages, loss=dict(type='TfFDInterLoss', form='released',
+                                          loss_weight=5e-4)))))
