@@ -23,6 +23,7 @@ def test_an_iteration(name):
     oracle, model = recipe.oracle, recipe.model
     candidates = [path.name for path in model.sampler.candidates]
     assert sorted(candidates) == sorted(oracle['paths'])
+    model.teacher.requires_grad_()  # a gradient that reaches it would be seen
     found = recipe.losses(recipe.seed, candidates)
     total, _ = model.parse_losses(found)
     total.backward()

@@ -67,7 +67,8 @@ def test_terms_and_gradients():
                 value.mul_(0.3)
         net.backbone.forward = lambda images: images
         net.neck.forward = lambda features, side=side: tuple(maps[side])
-    for level in maps['student']:
+    model.teacher.requires_grad_()
+    for level in (*maps['student'], *maps['teacher']):  # of the teacher's a gradient would be seen
         level.requires_grad_()
     model.student.rpn_head.loss_and_predict = lambda *_, **__: ({}, list(proposals(oracle)))
     for direction, bridges in model.bridges.items():
@@ -93,7 +94,9 @@ def test_terms_and_gradients():
                               expected['term']),
         task=unequal_numbers({key: found[name].item() for key, name in TASK.items()},
                              expected['task'], TASK_RTOL),
-        gradients=unequal_numbers({key: value.norm().item() for key, value in gradients.items()},
-                                  expected['grad'], TENSORS),
-        teacher=[key for key, value in model.teacher.named_parameters() if value.grad is not None])
+        gradients=unequal_numbers(
+            {key: value.norm().item() for key, value in gradients.items() if value is not None},
+            expected['grad'], TENSORS),
+        teacher=[key for key, value in (*model.teacher.named_parameters(),
+                                        *enumerate(maps['teacher'])) if value.grad is not None])
     assert {kind: differences for kind, differences in wrong.items() if differences} == {}
