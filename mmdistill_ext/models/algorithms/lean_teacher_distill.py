@@ -64,7 +64,8 @@ class LeanTeacherDistill(SingleTeacherDistill):
         ...     _scope_='mmrazor', type='LeanTeacherDistill',
         ...     architecture=dict(
         ...         cfg_path='mmpretrain::resnet/resnet18_8xb32_in1k.py', pretrained=False),
-        ...     teacher=dict(cfg_path='mmpretrain::resnet/resnet34_8xb32_in1k.py', pretrained=False),
+        ...     teacher=dict(
+        ...         cfg_path='mmpretrain::resnet/resnet34_8xb32_in1k.py', pretrained=False),
         ...     teacher_ckpt='resnet34.pth',
         ...     distiller=dict(type='LinkDistiller', links=dict(
         ...         loss_stage4=dict(

@@ -25,7 +25,8 @@ class FCFDDense(FCFDHead):
         ...     _scope_='mmrazor', type='FCFDDense',
         ...     architecture=dict(
         ...         cfg_path='mmdet::retinanet/retinanet_r18_fpn_1x_coco.py', pretrained=False),
-        ...     teacher=dict(cfg_path='mmdet::retinanet/retinanet_r50_fpn_2x_coco.py', pretrained=False),
+        ...     teacher=dict(
+        ...         cfg_path='mmdet::retinanet/retinanet_r50_fpn_2x_coco.py', pretrained=False),
         ...     teacher_ckpt='retinanet_r50.pth')
     """
 

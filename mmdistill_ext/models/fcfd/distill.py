@@ -63,7 +63,8 @@ class FCFDDistill(LeanTeacherDistill):
         ...     _scope_='mmrazor', type='FCFDDistill',
         ...     architecture=dict(
         ...         cfg_path='mmpretrain::resnet/resnet18_8xb32_in1k.py', pretrained=False),
-        ...     teacher=dict(cfg_path='mmpretrain::resnet/resnet34_8xb32_in1k.py', pretrained=False),
+        ...     teacher=dict(
+        ...         cfg_path='mmpretrain::resnet/resnet34_8xb32_in1k.py', pretrained=False),
         ...     teacher_ckpt='resnet34.pth',
         ...     paths=dict(num=2))
     """

@@ -23,7 +23,8 @@ class FCFDOnline(FCFDDistill):
         ...     _scope_='mmrazor', type='FCFDOnline', random_teacher=True,
         ...     architecture=dict(
         ...         cfg_path='mmpretrain::resnet/resnet18_8xb32_in1k.py', pretrained=False),
-        ...     teacher=dict(cfg_path='mmpretrain::resnet/resnet34_8xb32_in1k.py', pretrained=False))
+        ...     teacher=dict(
+        ...         cfg_path='mmpretrain::resnet/resnet34_8xb32_in1k.py', pretrained=False))
     """
 
     def __init__(self, loss_teacher_kd: dict = dict(type='KLDivergence'),  # noqa: B006

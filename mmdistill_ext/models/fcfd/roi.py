@@ -29,7 +29,8 @@ class FCFDRoI(FCFDHead):
         ...     architecture=dict(
         ...         cfg_path='mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py', pretrained=False),
         ...     teacher=dict(
-        ...         cfg_path='mmdet::faster_rcnn/faster-rcnn_r101_fpn_2x_coco.py', pretrained=False),
+        ...         cfg_path='mmdet::faster_rcnn/faster-rcnn_r101_fpn_2x_coco.py',
+        ...         pretrained=False),
         ...     teacher_ckpt='faster-rcnn_r101.pth')
     """
 
