@@ -64,7 +64,7 @@ class DecoupledKLLoss(nn.Module):
         >>> import torch
         >>> from mmdistill_ext.models.losses import DecoupledKLLoss
         >>> student, teacher = torch.zeros(1, 3), torch.tensor([[0., 0., 1.]])
-        >>> loss = DecoupledKLLoss(tckd_weight=0., nckd_weight=1.)  # the classes beside the label only
+        >>> loss = DecoupledKLLoss(tckd_weight=0., nckd_weight=1.)  # without the label's own
         >>> round(loss(student, teacher, torch.tensor([0])).item(), 4)
         0.1109
         >>> round(loss(student, teacher, torch.tensor([2])).item(), 4)  # the others agree
