@@ -19,8 +19,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--overwrite', action='store_true', help='replace a set made with other settings')
     for setting in fields(SceneSettings):
-        parser.add_argument(f'--{setting.name.replace("_", "-")}', type=setting.type,
-                            default=setting.default, metavar=setting.type.__name__.upper(),
+        parser.add_argument(f'--{setting.name.replace("_", "-")}', type=type(setting.default),
+                            default=setting.default,
+                            metavar=type(setting.default).__name__.upper(),
                             help=f'default {setting.default}')
     return parser.parse_args()
 

@@ -2,6 +2,8 @@
 from pathlib import Path
 from typing import Dict, Sequence
 
+from matplotlib.ticker import MaxNLocator
+
 from . import figures
 from .run_folders import Points, Run
 from .tables import Table
@@ -36,7 +38,7 @@ def draw(curves: Dict[str, Points], metric: str, unit: str, path: Path) -> None:
         axes.plot(*zip(*points), label=name, marker='.' if len(points) < 40 else '',
                   linewidth=1.7, **figures.line_style(index))
     axes.set(xlabel=unit, ylabel=metric)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins='auto', integer=True))
     axes.grid(alpha=.3)
     figure.legend(loc='outside right upper', frameon=False, fontsize=9)
     figures.save(figure, path)

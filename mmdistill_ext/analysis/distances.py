@@ -1,6 +1,6 @@
 """How far the student's features are from the teacher's, before and after the connector."""
 from pathlib import Path
-from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 import torch
@@ -53,9 +53,13 @@ def measure(algorithm: BaseModel, batches: Iterable[dict]) -> List[Distance]:
     for name, (teacher, before, after, count) in sums.items():
         numbers = [(before / teacher).sqrt(), (after / teacher).sqrt(), before / count,
                    after / count]
-        rows.append(Distance(name, channels[name], *(
-            None if number.isnan() else number.item() for number in numbers)))
+        rows.append(Distance(name, channels[name], *map(_number, numbers)))
     return rows
+
+
+def _number(value: Tensor) -> Any:
+    """A float, or None where the channels differ and there is nothing to compare."""
+    return None if value.isnan() else value.item()
 
 
 def _squares(a: Tensor, b: Optional[Tensor] = None) -> float:

@@ -170,7 +170,8 @@ def draw(pictures: Sequence[np.ndarray], looks: Sequence[Dict[str, Look]], path:
     for axes, name in zip(grid[0], ['picture', *names]):
         axes.set_title(name, fontsize=11)
     bar = figure.colorbar(heat, ax=grid, shrink=min(1, 2 / len(pictures)), aspect=15)
-    bar.solids.set_alpha(1)
+    if bar.solids is not None:  # of a colour map it never is
+        bar.solids.set_alpha(1)
     bar.set_label('how much it speaks for the answer', fontsize=9)
     bar.set_ticks([0, 1], labels=['none', 'most'])
     figures.save(figure, path)

@@ -25,12 +25,12 @@ class Kind(NamedTuple):
         visualizer (type): OpenMMLab's.
         numbers (tuple[str]): Columns of the csv.
         words (str): The numbers below a picture.
-        count (Callable): From a data sample and the number of classes to those numbers.
+        count_right (Callable): From a data sample and the number of classes to those numbers.
     """
     visualizer: type
     numbers: Tuple[str, ...]
     words: str
-    count: Callable[[BaseDataElement, int], tuple]
+    count_right: Callable[[BaseDataElement, int], tuple]
 
 
 def kind_of(model: BaseModel) -> Kind:
@@ -46,11 +46,11 @@ def kind_of(model: BaseModel) -> Kind:
             def draw_texts(self, *args, font_sizes=FONT, **kwargs):
                 return super().draw_texts(*args, font_sizes=max(font_sizes, FONT), **kwargs)
 
-        numbers = 'objects', f'detections (score > {SCORE})', f'right (IoU {IOU})'
-        return Kind(ReadableVisualizer, numbers, '{2} of {0} found, {1} detections', count_boxes)
+        columns = 'objects', f'detections (score > {SCORE})', f'right (IoU {IOU})'
+        return Kind(ReadableVisualizer, columns, '{2} of {0} found, {1} detections', count_boxes)
     if isinstance(model, BaseSegmentor):
-        numbers = 'right pixels (%)', 'mIoU (%)'
-        return Kind(SegLocalVisualizer, numbers, 'right: {:.1f} %, mIoU {:.1f} %', count_pixels)
+        return Kind(SegLocalVisualizer, ('right pixels (%)', 'mIoU (%)'),
+                    'right: {:.1f} %, mIoU {:.1f} %', count_pixels)
     raise ConfigError(f'{type(model).__name__} neither detects nor segments; what a classifier '
                       'answers is in the picture of tools/analysis/gradcam.py')
 
@@ -94,9 +94,9 @@ def draw_sample(kind: Kind, sample: BaseDataElement, meta: dict, truth: bool) ->
         truth (bool): The truth, or the prediction.
     """
     picture, sample = _enlarged(mmcv.imread(sample.img_path, channel_order='rgb'), sample)
-    visualizer = kind.visualizer(alpha=.7 if kind.count is count_boxes else .6)
+    visualizer = kind.visualizer(alpha=.7 if kind.count_right is count_boxes else .6)
     visualizer.dataset_meta = meta
-    options = dict(pred_score_thr=SCORE) if kind.count is count_boxes else {}
+    options = dict(pred_score_thr=SCORE) if kind.count_right is count_boxes else {}
     visualizer.add_datasample('', picture, sample, draw_gt=truth, draw_pred=not truth, **options)
     return visualizer.get_image()
 
@@ -125,7 +125,7 @@ def _enlarged(picture: np.ndarray, sample: BaseDataElement) -> Tuple[np.ndarray,
 def dataset_meta(metainfo: dict) -> dict:
     """Classes and palette; a palette of our own where the data set has none for its classes."""
     classes, palette = metainfo['classes'], metainfo.get('palette') or ()
-    more = matplotlib.colormaps['tab20b'].colors  # five hues, four shades of each, dark to light
+    more = matplotlib.colormaps['tab20b'](range(20))  # five hues, in four shades from dark to light
     colours = [*figures.COLOURS, *(more[hue + shade] for shade in (2, 3, 1, 0)
                                    for hue in range(0, 20, 4))]
     own = [tuple(int(255 * x) for x in matplotlib.colors.to_rgb(colours[i % len(colours)]))

@@ -8,7 +8,7 @@ from typing import List, Optional, Sequence, Tuple
 from . import run_folders
 from .report_page import Curves, Picture, Section
 from .run_folders import Run
-from .tables import Table
+from .tables import Cell, Table
 
 # Of the pictures of tools/analysis; all others are called by their file's name.
 CAPTIONS = dict(
@@ -47,7 +47,7 @@ def of_metric(metric: str, runs: List[Run]) -> Section:
     """The table and the curves of the runs that have a metric."""
     seeds = any(len(run.curves) > 1 for run in runs)
     unit = runs[0].unit
-    rows = []
+    rows: List[List[Cell]] = []
     for run in runs:
         best = max(value for _, value in run.points)
         rows.append([run.name, _spread(run.last), best, *([len(run.curves)] if seeds else []),

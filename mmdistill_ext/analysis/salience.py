@@ -5,6 +5,7 @@ from typing import Dict, Iterable, List, Sequence
 import matplotlib
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from mmengine.model import BaseModel
 from scipy.stats import spearmanr
 
@@ -95,7 +96,7 @@ def draw(found: Dict[str, Salience], path: Path) -> None:
     columns = min(len(layers), 4)
     rows = -(-len(layers) // columns)
     figure = figures.new(max(4.5, 2.9 * columns), 2.9 * rows + .3 + .2 * len(found))
-    panels = figure.subplots(rows, columns, squeeze=False).flatten()
+    panels: List[Axes] = list(figure.subplots(rows, columns, squeeze=False).flat)
     shades = matplotlib.colormaps['cividis'](np.linspace(.85, 0, max(len(found), 2)))
     for axes in panels[len(layers):]:
         axes.axis('off')

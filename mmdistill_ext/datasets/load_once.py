@@ -16,6 +16,17 @@ class LoadOnce(BaseTransform):
 
     Args:
         transforms (list[dict]): The pipeline's beginning.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mmengine.registry import TRANSFORMS
+        >>> from mmdistill_ext.datasets import LoadOnce
+        >>> resize = dict(type='Resize', scale=(4, 4))
+        >>> once = TRANSFORMS.build(dict(type='LoadOnce', transforms=[resize]))
+        >>> once(dict(img_path='a.png', img=np.zeros((8, 8, 3), np.uint8)))['img'].shape
+        (4, 4, 3)
+        >>> once(dict(img_path='a.png'))['img'].shape  # from memory: nothing is read or resized
+        (4, 4, 3)
     """
     stores: ClassVar[Dict[str, Dict[str, dict]]] = {}
 

@@ -92,6 +92,7 @@ class Row:
         with torch.autocast(device, torch.bfloat16, enabled=self.amp):
             loss = self.forward()
         if loss is not None:
+            assert self.optimizer is not None, 'a loss, and nothing to train'
             self.optimizer.update_params(loss)
 
 

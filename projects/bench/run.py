@@ -77,8 +77,9 @@ def _chosen(rows: Dict[str, Callable], group: str, row: str) -> Dict[str, Callab
 
 
 def _measure(rows: Dict[str, Row], rounds: int, device: str) -> dict:
-    results = {name: dict(distill_loss=row.distill_loss()) if row.distill_loss else {}
-               for name, row in rows.items()}  # before a step has moved anything
+    results: Dict[str, dict] = {
+        name: dict(distill_loss=row.distill_loss()) if row.distill_loss else {}
+        for name, row in rows.items()}  # before a step has moved anything
     most = max(len(row.cases) for row in rows.values())
     times = interleaved_times(
         {name: row.step for name, row in rows.items()}, -(-rounds // most) * most,

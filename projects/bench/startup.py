@@ -53,7 +53,7 @@ def start_up_rows(out: Path) -> Dict[str, Callable[[], float]]:
     make_data(Path('data/digits'), SceneSettings())
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    rows = {}
+    rows: Dict[str, Callable[[], float]] = {}
     for name, described in TASKS.items():
         task = described()
         teacher = str(out / f'{name}_teacher.pth')
@@ -78,7 +78,7 @@ def _network(network: ConfigDict, demo: ConfigDict) -> ConfigDict:
     """A recipe's network for the demo's data and classes."""
     network.data_preprocessor = demo.data_preprocessor
     for part, settings in demo.items():
-        if isinstance(settings, dict) and 'num_classes' in settings:
+        if isinstance(settings, ConfigDict) and 'num_classes' in settings:
             network[part].num_classes = settings.num_classes
     return network
 

@@ -12,7 +12,7 @@ from mmengine.dataset import pseudo_collate
 from torch import nn
 
 RIGHT, WRONG = '#1a7f37', '#cf222e'
-COLOURS = matplotlib.colormaps['tab10'].colors  # one a digit
+COLOURS = matplotlib.colormaps['tab10'](range(10))[:, :3]  # one for each digit
 
 
 def predict(model: nn.Module, dataset, indices: Sequence[int]) -> list:
@@ -67,13 +67,14 @@ def _classes(pictures: List[np.ndarray], samples: Dict[str, list]) -> Figure:
 def _grid(pictures: List[np.ndarray], samples: Dict[str, list], draw: Callable) -> Figure:
     columns = {'ground truth': next(iter(samples.values())), **samples}
     figure = Figure(figsize=(2 * len(columns), 2.1 * len(pictures)), layout='constrained')
-    axes = figure.subplots(len(pictures), len(columns), squeeze=False)
+    axes: List[List[Axes]] = figure.subplots(
+        len(pictures), len(columns), squeeze=False).tolist()
     for column, (name, data) in enumerate(columns.items()):
-        axes[0, column].set_title(name)
+        axes[0][column].set_title(name)
         for row, picture in enumerate(pictures):
-            axes[row, column].imshow(picture)
-            axes[row, column].axis('off')
-            draw(axes[row, column], data[row], column == 0)
+            axes[row][column].imshow(picture)
+            axes[row][column].axis('off')
+            draw(axes[row][column], data[row], column == 0)
     return figure
 
 

@@ -104,6 +104,7 @@ def test_the_recipes_are_these():
     names |= {f'fcfd_{pair}_8xb32{variant}_in1k.py' for pair in IN1K for variant in ('', '-fp32')}
     names |= {f'{name}_{BEST}_{CIFAR}' for name in
               (*ABLATIONS, 'fcfd-online', 'fcfd-mlp-tffd')}
+    names |= {f'{name}_resnet56_resnet20_{CIFAR}' for name in ('fcfd-kd', 'fcfd-app')}
     names |= {f'fcfd-{other}_{pair}_{CIFAR}' for other in ('dkd', 'simkd') for pair in COMBINED}
     assert {path.name for path in CLS.glob('*.py')} == names
     models = yaml.safe_load((CONFIGS / 'fcfd/metafile.yml').read_text())['Models']
@@ -264,7 +265,8 @@ def test_online():
 def test_beside_the_other_two_methods():
     links = load(CLS / f'fcfd-mlp-tffd_{BEST}_{CIFAR}').model.distiller.links
     assert links.loss_mlp.loss.loss_weight == 7e-5 and links.loss_mlp.connector == 'MLPConnector'
-    assert plain(links.loss_intra.loss) == dict(type='TfFDIntraLoss', loss_weight=8e-4)
+    assert plain(links.loss_intra.loss) == dict(
+        type='TfFDIntraLoss', form='released', loss_weight=8e-4)
 
 
 @pytest.mark.train  # builds both

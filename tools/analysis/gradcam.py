@@ -5,7 +5,9 @@
 Grad-CAM of the class that the first network answers; of a segmentation its largest class but one,
 of a detector all that it detects: ``gradcam.png`` and ``gradcam.csv``.
 """
-from typing import Optional, Sequence
+from typing import Dict, List, Optional, Sequence
+
+import numpy as np
 
 import mmdistill_ext  # noqa: F401, registers the plugin
 from mmdistill_ext.analysis import data, gradcam, loading
@@ -26,7 +28,9 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     classes = data.metainfo(cfg).get('classes')
     networks = {name: gradcam.Network(model.teacher if name == 'teacher' else model, args.layer,
                                       classes) for name, model in sources.items()}
-    pictures, files, looks = [], [], []
+    pictures: List[np.ndarray] = []
+    files: List[str] = []
+    looks: List[Dict[str, gradcam.Look]] = []
     for batch in data.pictures(cfg, args.images, args.pictures):
         pictures.append(data.shown(cfg, batch))
         files.append(data.name(batch, len(files)))

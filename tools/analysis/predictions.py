@@ -26,7 +26,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         first = next(iter(samples.values()))
         columns = {'truth': (predictions.draw_sample(kind, first, meta, truth=True), '')}
         for name, sample in samples.items():
-            numbers = kind.count(sample, len(meta['classes']))
+            numbers = kind.count_right(sample, len(meta['classes']))
             rows.append((first.img_path, name, *numbers))
             columns[name] = (predictions.draw_sample(kind, sample, meta, truth=False),
                              kind.words.format(*numbers))

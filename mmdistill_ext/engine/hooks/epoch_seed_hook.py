@@ -36,6 +36,23 @@ class EpochSeedHook(Hook):
     Where training counts iterations (``IterBasedTrainLoop``), it seeds from the seed and the
     iteration before each batch is fetched. A resumed run fetches all batches before its own once
     more, as mmengine does there, so workers are where they were.
+
+    Examples:
+        >>> # In a config:
+        >>> custom_hooks = [dict(type='mmrazor.EpochSeedHook')]
+        >>> randomness = dict(seed=0)
+        >>> # Its effect: epoch 3 draws the same numbers however often it is begun.
+        >>> from types import SimpleNamespace
+        >>> import torch
+        >>> from mmrazor.registry import HOOKS
+        >>> loader = torch.utils.data.DataLoader([0, 1])
+        >>> runner = SimpleNamespace(seed=0, epoch=3, train_dataloader=loader)
+        >>> hook = HOOKS.build(custom_hooks[0])
+        >>> hook.before_train_epoch(runner)
+        >>> first = torch.rand(4)
+        >>> hook.before_train_epoch(runner)
+        >>> torch.equal(torch.rand(4), first)
+        True
     """
 
     def before_train(self, runner: Runner) -> None:

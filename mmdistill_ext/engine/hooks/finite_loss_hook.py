@@ -37,6 +37,14 @@ class FiniteLossHook(Hook):
     Args:
         action (str): 'stop' (default) or 'skip'.
         max_skips (int): With 'skip', the run stops after so many. Defaults to 10.
+
+    Examples:
+        >>> # In a config: leave out at most three steps whose loss is not finite, then stop.
+        >>> custom_hooks = [dict(type='mmrazor.FiniteLossHook', action='skip', max_skips=3)]
+        >>> from mmrazor.registry import HOOKS
+        >>> hook = HOOKS.build(custom_hooks[0])
+        >>> hook.action, hook.max_skips
+        ('skip', 3)
     """
 
     priority = 'ABOVE_NORMAL'  # before the moving average and the checkpoint

@@ -80,10 +80,16 @@ class LossWeightHook(Hook):
             Defaults to True.
 
     Examples:
-        >>> # up within 5 epochs, then constant, and down to nothing from 30 to 60
-        >>> dict(type='mmrazor.LossWeightHook', loss='loss_intra', phases=[
+        >>> # In a config: up within 5 epochs, then constant, and down to 0 from 30 to 60.
+        >>> custom_hooks = [dict(type='mmrazor.LossWeightHook', loss='loss_intra', phases=[
         ...     dict(begin=0, end=5, start=0., stop=1.),
-        ...     dict(begin=30, end=60, start=1., stop=0., type='cosine')])
+        ...     dict(begin=30, end=60, start=1., stop=0., type='cosine')])]
+        >>> # The factor at some epochs:
+        >>> from mmrazor.registry import HOOKS
+        >>> from mmdistill_ext.engine.hooks.loss_weight_hook import factor_at
+        >>> hook = HOOKS.build(custom_hooks[0])
+        >>> [round(factor_at(hook.phases, epoch), 2) for epoch in (0, 1, 5, 29, 45, 60)]
+        [0.0, 0.2, 1.0, 1.0, 0.5, 0.0]
     """
 
     def __init__(self, loss: str, phases: List[dict], by_epoch: bool = True) -> None:

@@ -25,6 +25,13 @@ class SameClassesHook(Hook):
     Args:
         teacher (bool): False where a teacher of other classes is meant, as for links between
             backbones. Defaults to True.
+
+    Examples:
+        >>> # In a config: do not compare the teacher's classes.
+        >>> custom_hooks = [dict(type='mmrazor.SameClassesHook', teacher=False)]
+        >>> from mmrazor.registry import HOOKS
+        >>> HOOKS.build(custom_hooks[0]).teacher
+        False
     """
 
     priority = 'VERY_HIGH'

@@ -58,6 +58,20 @@ class LeanTeacherDistill(SingleTeacherDistill):
             module of the teacher as MMRazor does. Defaults to True.
         module_inplace (bool): The same for the student. Defaults to True: only layers that would
             overwrite a recorded feature are changed.
+
+    Examples:
+        >>> model = dict(
+        ...     _scope_='mmrazor', type='LeanTeacherDistill',
+        ...     architecture=dict(
+        ...         cfg_path='mmpretrain::resnet/resnet18_8xb32_in1k.py', pretrained=False),
+        ...     teacher=dict(
+        ...         cfg_path='mmpretrain::resnet/resnet34_8xb32_in1k.py', pretrained=False),
+        ...     teacher_ckpt='resnet34.pth',
+        ...     distiller=dict(type='LinkDistiller', links=dict(
+        ...         loss_stage4=dict(
+        ...             student='backbone.layer4', teacher='backbone.layer4',
+        ...             connector='MLPConnector',
+        ...             loss=dict(type='FeatureL2Loss', loss_weight=7e-5)))))
     """
 
     def __init__(self,

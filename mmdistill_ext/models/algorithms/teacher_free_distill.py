@@ -23,6 +23,17 @@ class TeacherFreeDistill(SelfDistill):
             are changed.
         student_channels_last (bool): Run the student in the channels_last memory format, which
             some processors and GPUs gain by. Defaults to False.
+
+    Examples:
+        >>> model = dict(
+        ...     _scope_='mmrazor', type='TeacherFreeDistill',
+        ...     architecture=dict(
+        ...         cfg_path='mmpretrain::resnet/resnet18_8xb32_in1k.py', pretrained=False),
+        ...     distiller=dict(type='LinkDistiller', links=dict(
+        ...         loss_intra=dict(student='backbone.layer4', loss='TfFDIntraLoss'),
+        ...         loss_inter=dict(
+        ...             student=['backbone.layer2', 'backbone.layer3', 'backbone.layer4'],
+        ...             loss=dict(type='TfFDInterLoss', loss_weight=1e-3)))))
     """
 
     def __init__(self, distiller: dict, module_inplace: bool = True,

@@ -40,6 +40,13 @@ class CIFARMobileNetV2(StagedBackbone):
         init_cfg (dict | Sequence[dict]): Initialization. Defaults to Kaiming.
         kwargs: ``out_indices`` (0 to 3, 4 is the tail and the default), ``frozen_stages``,
             ``norm_eval`` of :class:`StagedBackbone`.
+
+    Examples:
+        >>> import torch
+        >>> from mmdistill_ext.models.backbones import CIFARMobileNetV2
+        >>> network = CIFARMobileNetV2(out_indices=(0, 3, 4))
+        >>> [tuple(feature.shape) for feature in network(torch.rand(1, 3, 32, 32))]
+        [(1, 12, 16, 16), (1, 160, 2, 2), (1, 1280, 2, 2)]
     """
     fcfd_stages = ('layer1', 'layer2', 'layer3', 'tail.1')  # the last before its ReLU
 

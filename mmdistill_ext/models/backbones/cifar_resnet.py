@@ -48,6 +48,13 @@ class CIFARResNet(StagedBackbone):
         init_cfg (dict | Sequence[dict]): Initialization. Defaults to Kaiming.
         kwargs: ``out_indices`` (0 to 2), ``frozen_stages``, ``norm_eval`` of
             :class:`StagedBackbone`.
+
+    Examples:
+        >>> import torch
+        >>> from mmdistill_ext.models.backbones import CIFARResNet
+        >>> network = CIFARResNet('8x4', out_indices=(0, 1, 2))
+        >>> [tuple(feature.shape) for feature in network(torch.rand(1, 3, 32, 32))]
+        [(1, 64, 32, 32), (1, 128, 16, 16), (1, 256, 8, 8)]
     """
 
     def __init__(self, depth: Union[int, str], init_cfg=KAIMING, **kwargs) -> None:

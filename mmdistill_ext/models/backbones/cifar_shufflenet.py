@@ -62,6 +62,13 @@ class CIFARShuffleNetV1(StagedBackbone):
     Args:
         kwargs: ``out_indices`` (0 to 2), ``frozen_stages``, ``norm_eval``, ``init_cfg`` of
             :class:`StagedBackbone`.
+
+    Examples:
+        >>> import torch
+        >>> from mmdistill_ext.models.backbones import CIFARShuffleNetV1
+        >>> network = CIFARShuffleNetV1(out_indices=(0, 1, 2))
+        >>> [tuple(feature.shape) for feature in network(torch.rand(1, 3, 32, 32))]
+        [(1, 240, 16, 16), (1, 480, 8, 8), (1, 960, 4, 4)]
     """
     fcfd_stages = ('layer1.3', 'layer2.7', 'layer3.3')  # before the stage's ReLU
 
@@ -134,6 +141,13 @@ class CIFARShuffleNetV2(StagedBackbone):
     Args:
         kwargs: ``out_indices`` (0 to 2, 3 is the tail and the default), ``frozen_stages``,
             ``norm_eval``, ``init_cfg`` of :class:`StagedBackbone`.
+
+    Examples:
+        >>> import torch
+        >>> from mmdistill_ext.models.backbones import CIFARShuffleNetV2
+        >>> network = CIFARShuffleNetV2(out_indices=(0, 1, 2, 3))
+        >>> [tuple(feature.shape) for feature in network(torch.rand(1, 3, 32, 32))]
+        [(1, 116, 16, 16), (1, 232, 8, 8), (1, 464, 4, 4), (1, 1024, 4, 4)]
     """
     fcfd_stages = ('layer1', 'layer2', 'tail')
 

@@ -38,6 +38,13 @@ class CIFARVGG(StagedBackbone):
         init_cfg (dict | Sequence[dict]): Initialization. Defaults to Kaiming.
         kwargs: ``out_indices`` (0 to 3), ``frozen_stages``, ``norm_eval`` of
             :class:`StagedBackbone`.
+
+    Examples:
+        >>> import torch
+        >>> from mmdistill_ext.models.backbones import CIFARVGG
+        >>> network = CIFARVGG(8, out_indices=(0, 1, 2, 3))
+        >>> [tuple(feature.shape) for feature in network(torch.rand(1, 3, 32, 32))]
+        [(1, 128, 16, 16), (1, 256, 8, 8), (1, 512, 4, 4), (1, 512, 4, 4)]
     """
 
     def __init__(self, depth: int, init_cfg=KAIMING, **kwargs) -> None:

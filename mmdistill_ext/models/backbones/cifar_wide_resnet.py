@@ -42,6 +42,13 @@ class CIFARWideResNet(StagedBackbone):
         init_cfg (dict | Sequence[dict]): Initialization. Defaults to Kaiming.
         kwargs: ``out_indices`` (0 to 2), ``frozen_stages``, ``norm_eval`` of
             :class:`StagedBackbone`.
+
+    Examples:
+        >>> import torch
+        >>> from mmdistill_ext.models.backbones import CIFARWideResNet
+        >>> network = CIFARWideResNet(16, widen_factor=2, out_indices=(0, 1, 2))
+        >>> [tuple(feature.shape) for feature in network(torch.rand(1, 3, 32, 32))]
+        [(1, 32, 32, 32), (1, 64, 16, 16), (1, 128, 8, 8)]
     """
     fcfd_stages = ('layer1', 'layer2', 'layer3.bn')  # before the last ReLU, as the first two
 

@@ -25,6 +25,13 @@ class MobileNetV1(StagedBackbone):
         init_cfg (dict | Sequence[dict]): Initialization. Defaults to Kaiming.
         kwargs: ``out_indices`` (0 to 3), ``frozen_stages``, ``norm_eval`` of
             :class:`StagedBackbone`.
+
+    Examples:
+        >>> import torch
+        >>> from mmdistill_ext.models.backbones import MobileNetV1
+        >>> network = MobileNetV1(out_indices=(0, 1, 2, 3))
+        >>> [tuple(feature.shape) for feature in network(torch.rand(1, 3, 64, 64))]
+        [(1, 128, 16, 16), (1, 256, 8, 8), (1, 512, 4, 4), (1, 1024, 2, 2)]
     """
 
     def __init__(self,

@@ -18,6 +18,13 @@ class IdentityConnector(BaseConnector):
     Args:
         in_channels (int): Channels of the student.
         out_channels (int): Channels of the teacher.
+
+    Examples:
+        >>> import torch
+        >>> from mmdistill_ext.models.connectors import IdentityConnector
+        >>> connector = IdentityConnector(in_channels=8, out_channels=8)
+        >>> connector(torch.rand(2, 8, 14, 14)).shape
+        torch.Size([2, 8, 14, 14])
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -54,6 +61,13 @@ class LinearConnector(BaseConnector):
     Args:
         in_channels (int): Channels of the student.
         out_channels (int): Channels of the teacher.
+
+    Examples:
+        >>> import torch
+        >>> from mmdistill_ext.models.connectors import LinearConnector
+        >>> connector = LinearConnector(in_channels=8, out_channels=16)
+        >>> connector(torch.rand(2, 8, 14, 14)).shape
+        torch.Size([2, 16, 14, 14])
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -75,6 +89,13 @@ class MLPConnector(BaseConnector):
         hidden_channels (int, optional): Width of a hidden layer. Defaults to ``out_channels``;
             twice that is the paper's MLP-wider.
         num_hidden (int): Number of hidden layers. Defaults to 1; 2 is the paper's MLP-deeper.
+
+    Examples:
+        >>> import torch
+        >>> from mmdistill_ext.models.connectors import MLPConnector
+        >>> connector = MLPConnector(in_channels=8, out_channels=16, hidden_channels=32)
+        >>> connector(torch.rand(2, 8, 14, 14)).shape
+        torch.Size([2, 16, 14, 14])
     """
 
     def __init__(self,

@@ -25,6 +25,13 @@ class Conv3x3Connector(BaseConnector):
     Args:
         in_channels (int): Channels of the student.
         out_channels (int): Channels of the teacher.
+
+    Examples:
+        >>> import torch
+        >>> from mmdistill_ext.models.connectors import Conv3x3Connector
+        >>> connector = Conv3x3Connector(in_channels=8, out_channels=16)
+        >>> connector(torch.rand(2, 8, 14, 14)).shape
+        torch.Size([2, 16, 14, 14])
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -53,6 +60,13 @@ class DeformableConnector(BaseConnector):
     Args:
         in_channels (int): Channels of the student.
         out_channels (int): Channels of the teacher.
+
+    Examples:
+        >>> import torch
+        >>> from mmdistill_ext.models.connectors import DeformableConnector
+        >>> connector = DeformableConnector(in_channels=8, out_channels=16)
+        >>> connector(torch.rand(2, 8, 14, 14)).shape
+        torch.Size([2, 16, 14, 14])
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -79,6 +93,13 @@ class NonLocalConnector(BaseConnector):
     Args:
         in_channels (int): Channels of the student.
         out_channels (int): Channels of the teacher.
+
+    Examples:
+        >>> import torch
+        >>> from mmdistill_ext.models.connectors import NonLocalConnector
+        >>> connector = NonLocalConnector(in_channels=8, out_channels=16)
+        >>> connector(torch.rand(2, 8, 14, 14)).shape
+        torch.Size([2, 16, 14, 14])
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:

@@ -50,6 +50,18 @@ class LinkDistiller(ConfigurableDistiller):
             - resize (bool): Resize the student's map to the teacher's. Defaults to False.
         student_recorders (dict, optional): As in ``ConfigurableDistiller``.
         teacher_recorders (dict, optional): As in ``ConfigurableDistiller``.
+
+    Examples:
+        >>> # One loss for each level of an FPN, each behind a connector of its own.
+        >>> distiller = dict(type='mmrazor.LinkDistiller', links=dict(
+        ...     loss_fpn=dict(student='neck', teacher='neck', connector='MLPConnector',
+        ...                   loss=dict(type='FeatureL2Loss', loss_weight=2e-5))))
+        >>> import mmdistill_ext
+        >>> from mmrazor.registry import MODELS
+        >>> MODELS.build(distiller).distill_losses
+        ModuleDict(
+          (loss_fpn): FeatureL2Loss()
+        )
     """
 
     def __init__(self,

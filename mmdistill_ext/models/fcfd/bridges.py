@@ -27,6 +27,13 @@ class FCFDBridge(BaseConnector):
         scale (float): Height of the target divided by that of the feature: 0.5, 1 or 2. Defaults
             to 1.
         post_relu (bool): Whether the target comes out of a ReLU. Defaults to False.
+
+    Examples:
+        >>> import torch
+        >>> from mmdistill_ext.models.fcfd import FCFDBridge
+        >>> bridge = FCFDBridge(in_channels=8, out_channels=16, scale=0.5, post_relu=True)
+        >>> bridge(torch.rand(2, 8, 14, 14)).shape
+        torch.Size([2, 16, 7, 7])
     """
 
     def __init__(self, in_channels: int, out_channels: int, scale: float = 1,

@@ -19,6 +19,15 @@ class FCFDDense(FCFDHead):
     Args:
         loss_func (dict): Compares two answers.
         kwargs: All others of ``FCFDHead``.
+
+    Examples:
+        >>> model = dict(
+        ...     _scope_='mmrazor', type='FCFDDense',
+        ...     architecture=dict(
+        ...         cfg_path='mmdet::retinanet/retinanet_r18_fpn_1x_coco.py', pretrained=False),
+        ...     teacher=dict(
+        ...         cfg_path='mmdet::retinanet/retinanet_r50_fpn_2x_coco.py', pretrained=False),
+        ...     teacher_ckpt='retinanet_r50.pth')
     """
 
     head_name = 'bbox_head'

@@ -58,6 +58,16 @@ class FCFDDistill(LeanTeacherDistill):
         teacher_norm_eval (bool): Defaults to False: on its pure path too the teacher normalises
             by the batch.
         kwargs: All others of ``LeanTeacherDistill``.
+
+    Examples:
+        >>> model = dict(
+        ...     _scope_='mmrazor', type='FCFDDistill',
+        ...     architecture=dict(
+        ...         cfg_path='mmpretrain::resnet/resnet18_8xb32_in1k.py', pretrained=False),
+        ...     teacher=dict(
+        ...         cfg_path='mmpretrain::resnet/resnet34_8xb32_in1k.py', pretrained=False),
+        ...     teacher_ckpt='resnet34.pth',
+        ...     paths=dict(num=2))
     """
 
     def __init__(self,

@@ -107,7 +107,15 @@ class _AnswerLoss(nn.Module):
 
 @MODELS.register_module()
 class RoIAnswerLoss(_AnswerLoss):
-    """See :func:`roi_terms`."""
+    """See :func:`roi_terms`.
+
+    Examples:
+        >>> import torch
+        >>> from mmdistill_ext.models.fcfd import RoIAnswerLoss
+        >>> logits, deltas = torch.zeros(5, 3), torch.zeros(5, 4)  # five proposals, two classes
+        >>> RoIAnswerLoss(loss_weight=0.5)((logits, deltas), (logits, deltas + 2))
+        {'cls': tensor(0.), 'box': tensor(2.)}
+    """
 
     def forward(self, answer, target) -> Dict[str, Tensor]:
         return self._weighted(roi_terms(answer, target))
@@ -121,6 +129,14 @@ class DenseAnswerLoss(_AnswerLoss):
         loss_weight (float): Defaults to 1.
         score_thr (float): From which probability on the teacher's boxes count. Defaults to 0.05,
             what mmdet's detectors call a detection.
+
+    Examples:
+        >>> import torch
+        >>> from mmdistill_ext.models.fcfd import DenseAnswerLoss
+        >>> logits, boxes = [torch.full((2, 3, 8, 8), 9.)], [torch.zeros(2, 4, 8, 8)]  # one level
+        >>> terms = DenseAnswerLoss()((logits, boxes), (logits, [boxes[0] + 2]))
+        >>> terms['cls'].item(), terms['box'].item()
+        (0.0, 4.0)
     """
 
     def __init__(self, loss_weight: float = 1., score_thr: float = .05) -> None:
@@ -133,7 +149,15 @@ class DenseAnswerLoss(_AnswerLoss):
 
 @MODELS.register_module()
 class PixelAnswerLoss(_AnswerLoss):
-    """See :func:`pixel_terms`."""
+    """See :func:`pixel_terms`.
+
+    Examples:
+        >>> import torch
+        >>> from mmdistill_ext.models.fcfd import PixelAnswerLoss
+        >>> logits = torch.zeros(2, 3, 8, 8)  # three classes
+        >>> PixelAnswerLoss()(logits, logits + 1)  # the softmax of both is the same
+        {'kl': tensor(0.)}
+    """
 
     def forward(self, answer: Tensor, target: Tensor) -> Dict[str, Tensor]:
         return self._weighted(pixel_terms(answer, target))

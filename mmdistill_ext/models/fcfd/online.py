@@ -17,6 +17,14 @@ class FCFDOnline(FCFDDistill):
     Args:
         loss_teacher_kd (dict): The KL of the teacher's logits to the student's.
         kwargs: All others of ``FCFDDistill``. The teacher is saved with the checkpoints.
+
+    Examples:
+        >>> model = dict(
+        ...     _scope_='mmrazor', type='FCFDOnline', random_teacher=True,
+        ...     architecture=dict(
+        ...         cfg_path='mmpretrain::resnet/resnet18_8xb32_in1k.py', pretrained=False),
+        ...     teacher=dict(
+        ...         cfg_path='mmpretrain::resnet/resnet34_8xb32_in1k.py', pretrained=False))
     """
 
     def __init__(self, loss_teacher_kd: dict = dict(type='KLDivergence'),  # noqa: B006

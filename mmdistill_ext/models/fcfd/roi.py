@@ -22,6 +22,16 @@ class FCFDRoI(FCFDHead):
     Args:
         loss_func (dict): Compares two answers.
         kwargs: All others of ``FCFDHead``.
+
+    Examples:
+        >>> model = dict(
+        ...     _scope_='mmrazor', type='FCFDRoI',
+        ...     architecture=dict(
+        ...         cfg_path='mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py', pretrained=False),
+        ...     teacher=dict(
+        ...         cfg_path='mmdet::faster_rcnn/faster-rcnn_r101_fpn_2x_coco.py',
+        ...         pretrained=False),
+        ...     teacher_ckpt='faster-rcnn_r101.pth')
     """
 
     head_name = 'roi_head'

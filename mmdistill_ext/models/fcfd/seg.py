@@ -19,6 +19,17 @@ class FCFDSeg(FCFDHead):
     Args:
         loss_func (dict): Compares two answers.
         kwargs: All others of ``FCFDHead``.
+
+    Examples:
+        >>> model = dict(
+        ...     _scope_='mmrazor', type='FCFDSeg',
+        ...     architecture=dict(
+        ...         cfg_path='mmseg::pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py',
+        ...         pretrained=False),
+        ...     teacher=dict(
+        ...         cfg_path='mmseg::pspnet/pspnet_r50-d8_4xb2-40k_cityscapes-512x1024.py',
+        ...         pretrained=False),
+        ...     teacher_ckpt='pspnet_r50.pth')
     """
 
     head_name = 'decode_head'

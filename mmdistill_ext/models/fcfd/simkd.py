@@ -30,6 +30,20 @@ class FCFDSimKD(FCFDDistill):
     Args:
         inherit (Sequence[str]): More modules that start from the teacher's weights.
         kwargs: All others of ``FCFDDistill``.
+
+    Examples:
+        >>> head = dict(type='LinearClsHead', num_classes=100, in_channels=256)
+        >>> student = dict(
+        ...     _scope_='mmpretrain', type='ImageClassifier',
+        ...     backbone=dict(type='CIFARResNet', depth='8x4'),
+        ...     neck=[dict(type='SimKDProjector', in_channels=256, out_channels=256),
+        ...           dict(type='GlobalAveragePooling')],
+        ...     head=head)
+        >>> teacher = dict(student, backbone=dict(type='CIFARResNet', depth='32x4'),
+        ...                neck=dict(type='GlobalAveragePooling'))
+        >>> model = dict(
+        ...     _scope_='mmrazor', type='FCFDSimKD', architecture=student, teacher=teacher,
+        ...     teacher_ckpt='resnet32x4.pth')
     """
 
     def __init__(self, inherit: Sequence[str] = (), **kwargs) -> None:
@@ -104,6 +118,13 @@ class SimKDProjector(BaseModule):
         in_channels (int): Channels of the student's last stage.
         out_channels (int): Channels of the teacher's last stage.
         init_cfg (dict, optional): Initialization. Defaults to PyTorch's own.
+
+    Examples:
+        >>> import torch
+        >>> from mmdistill_ext.models.fcfd import SimKDProjector
+        >>> projector = SimKDProjector(in_channels=8, out_channels=16)
+        >>> [feature.shape for feature in projector((torch.rand(2, 8, 7, 7), ))]
+        [torch.Size([2, 16, 7, 7])]
     """
 
     def __init__(self, in_channels: int, out_channels: int, init_cfg=None) -> None:

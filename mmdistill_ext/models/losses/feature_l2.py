@@ -54,6 +54,13 @@ class FeatureL2Loss(nn.Module):
 
     Args:
         loss_weight (float): alpha in docs/mlp.md. Defaults to 1.0.
+
+    Examples:
+        >>> import torch
+        >>> from mmdistill_ext.models.losses import FeatureL2Loss
+        >>> student, teacher = torch.zeros(2, 3, 4, 4), torch.ones(2, 3, 4, 4)
+        >>> FeatureL2Loss(loss_weight=0.5)(student, teacher)  # 0.5 * (2 * 3 * 4 * 4) / 2
+        tensor(24.)
     """
 
     def __init__(self, loss_weight: float = 1.0) -> None:
@@ -86,6 +93,13 @@ class FeatureMSELoss(nn.Module):
 
     Args:
         loss_weight (float): Defaults to 1.
+
+    Examples:
+        >>> import torch
+        >>> from mmdistill_ext.models.losses import FeatureMSELoss
+        >>> student, teacher = torch.zeros(2, 3, 4, 4), torch.full((2, 3, 4, 4), 2.)
+        >>> FeatureMSELoss(loss_weight=0.5)(student, teacher)  # 0.5 * 2^2
+        tensor(2.)
     """
 
     def __init__(self, loss_weight: float = 1.) -> None:

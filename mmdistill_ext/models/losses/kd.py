@@ -59,6 +59,16 @@ class DecoupledKLLoss(nn.Module):
         tckd_weight (float): Weight of the target class against the others. Defaults to 1.
         nckd_weight (float): Weight among the other classes. Defaults to 2.
         loss_weight (float): Defaults to 1.
+
+    Examples:
+        >>> import torch
+        >>> from mmdistill_ext.models.losses import DecoupledKLLoss
+        >>> student, teacher = torch.zeros(1, 3), torch.tensor([[0., 0., 1.]])
+        >>> loss = DecoupledKLLoss(tckd_weight=0., nckd_weight=1.)  # without the label's own
+        >>> round(loss(student, teacher, torch.tensor([0])).item(), 4)
+        0.1109
+        >>> round(loss(student, teacher, torch.tensor([2])).item(), 4)  # the others agree
+        0.0
     """
 
     def __init__(self, tau: float = 1., tckd_weight: float = 1., nckd_weight: float = 2.,
