@@ -3,6 +3,8 @@ import difflib
 import math
 from typing import Any, Iterable
 
+__all__ = ['ConfigError', 'NumbersError']
+
 
 class ConfigError(ValueError):
     """A mistake in a config, said in one line.

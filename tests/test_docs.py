@@ -15,9 +15,10 @@ from .configs.tiny import build_model
 
 REPO = Path(__file__).parents[1]
 PAGES = [*sorted(REPO.glob('*.md')), *sorted(REPO.glob('docs/*.md')),
-         *sorted(REPO.glob('configs/**/README.md'))]
+         *sorted(REPO.glob('configs/**/README.md')), REPO / 'tools/README.md',
+         *sorted(REPO.glob('projects/**/README.md'))]
 # Their code runs in tests/test_<name>.py.
-ALONE = ('first_steps', 'own_method')
+ALONE = ('first_steps', 'own_method', 'plain_loop')
 # Programs of others, which are not ours to test.
 THEIRS = ('pip', 'pre-commit', 'mim', 'git', 'cd', 'export', 'apt-get', 'nvidia-smi', 'scontrol',
           'sbatch')

@@ -60,7 +60,9 @@ def _of_links(algorithm: BaseModel, batch: Batch) -> Iterator[Pair]:
         _run(algorithm, batch)
     for link in distiller.links:
         levels = distiller.levels[link.name]
-        for number, level in enumerate(levels if link.teacher else ()):
+        for number, level in enumerate(levels):
+            if level.teacher is None:
+                continue
             student = distiller.feature(True, level.student)
             teacher = distiller.feature(False, level.teacher).to(student.dtype)
             name = f'{link.name} {number}' if len(levels) > 1 else link.name

@@ -118,7 +118,7 @@ def match(student: Layout, teacher: Layout) -> Tuple[Steps, Steps]:
             if layout.ndim == 4:
                 found.append(Steps())
                 continue
-            if layout.side is None:
+            if layout.side is None or other.side is None:
                 raise ConfigError(f"the {name}'s patch grid is not known, so its tokens cannot "
                                   "become a map; name a module that returns a map (a backbone's "
                                   "out_type='featmap')")
@@ -148,12 +148,14 @@ def _patch_grid(backbone: nn.Module, size: int) -> Optional[int]:
     """Height and width of the patch grid on images of one size; None if not a whole number."""
     image, grid = getattr(backbone, 'img_size', None), getattr(backbone, 'patch_resolution', None)
     if grid is None:
-        return size // _one(backbone.patch_size) if _one(backbone.patch_size) else None
+        patch = _one(backbone.patch_size)
+        return size // patch if patch else None
     if image is None:  # Swin keeps the size in its patch embedding only
         image = getattr(getattr(backbone, 'patch_embed', None), 'init_input_size', None)
-    if not image or not _one(image) or not _one(grid):
+    pixels, patches = _one(image) if image else None, _one(grid)
+    if not pixels or not patches:
         return None
-    side, rest = divmod(size * _one(grid), _one(image))
+    side, rest = divmod(size * patches, pixels)
     return None if rest else side
 
 

@@ -117,7 +117,7 @@ class LinkDistiller(ConfigurableDistiller):
             side (str): 'student' or 'teacher'.
             smallest (int): The smallest size of the input.
         """
-        places = {}
+        places: Dict[str, str] = {}
         for link in self.links:
             for place in getattr(link, side):
                 get_module(model, place, f'link {link.name!r}, {side}')
@@ -189,7 +189,7 @@ class LinkDistiller(ConfigurableDistiller):
         features = [self.feature(True, level.student) for level in levels]
         if not link.teacher:
             return [self.distill_losses[link.name](features)]
-        targets = [self.feature(False, level.teacher) for level in levels]
+        targets = [self.feature(False, level.teacher) for level in levels if level.teacher]
         return [self.level_loss(link, *level) for level in zip(levels, features, targets)]
 
     def feature(self, from_student: bool, index: RecordIndex) -> Tensor:

@@ -181,6 +181,7 @@ def build_connector(link: Link, student: DryRunFeature, teacher: DryRunFeature) 
         if feature.tensor.ndim < 2:
             raise ConfigError(f'link {link.name!r}: {feature.place} returns '
                               f'{list(feature.tensor.shape)}, which has no channels')
+    assert link.connector is not None
     config = dict(link.connector)
     kind = registered(config['type']) if isinstance(config['type'], str) else config['type']
     taken = signature(kind.__init__).parameters if kind else {}

@@ -1,6 +1,6 @@
 """What a user writes as a link, checked and put into one form."""
 from dataclasses import dataclass
-from typing import Optional, Sequence, Tuple, Union
+from typing import Any, Optional, Sequence, Tuple, Union
 
 from mmengine.config import ConfigDict
 
@@ -52,7 +52,8 @@ class Link:
         link = cls(name, _places(name, 'student', config['student']),
                    _places(name, 'teacher', config.get('teacher') or ()),
                    _typed(name, 'loss', config['loss']),
-                   _typed(name, 'connector', config.get('connector')),
+                   _typed(name, 'connector', config['connector'])
+                   if config.get('connector') is not None else None,
                    config.get('resize', False))
         if not isinstance(link.resize, bool):
             raise ConfigError(f"link {name!r}: 'resize' is True or False, found {link.resize!r}")
@@ -62,18 +63,16 @@ class Link:
 
 
 def _places(name: str, side: str, places: Union[str, Sequence[str]]) -> Tuple[str, ...]:
-    places = tuple(places) if isinstance(places, (list, tuple)) else (places, )
-    for place in places:
+    names: Tuple[Any, ...] = tuple(places) if isinstance(places, (list, tuple)) else (places, )
+    for place in names:
         if not isinstance(place, str):
             raise ConfigError(f'link {name!r}: {side!r} expected module names, found {place!r}')
-        if places.count(place) > 1:
+        if names.count(place) > 1:
             raise ConfigError(f'link {name!r}: {side!r} contains {place!r} twice')
-    return places
+    return names
 
 
-def _typed(name: str, key: str, config: Union[str, dict, None]) -> Optional[dict]:
-    if config is None:
-        return None
+def _typed(name: str, key: str, config: Union[str, dict]) -> dict:
     if isinstance(config, str):
         config = dict(type=config)
     if not isinstance(config, dict) or not (

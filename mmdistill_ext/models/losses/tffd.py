@@ -1,5 +1,5 @@
 """Tf-FD, distillation without a teacher (docs/tffd.md): the paper's form and the released one."""
-from typing import Any, List, Optional, Sequence
+from typing import Any, Iterable, List, Optional
 
 from mmrazor.registry import MODELS
 from torch import Tensor, nn
@@ -30,7 +30,7 @@ class _TfFDLoss(nn.Module):
         self.distance = DISTANCES[self._one_of('distance', distance, DISTANCES)]
         self.loss_weight = number(f'{type(self).__name__}: loss_weight', loss_weight)
 
-    def _one_of(self, field: str, value: Any, known: Sequence[str]) -> Any:
+    def _one_of(self, field: str, value: Any, known: Iterable[str]) -> Any:
         if value not in known:
             raise ConfigError(f'{type(self).__name__}: {field}={value!r} is not known; '
                               f'{nearest(str(value), known)}')
@@ -64,6 +64,16 @@ class TfFDIntraLoss(_TfFDLoss):
         distance (str, optional): Of the paper's form: 'l2', 'AT', 'SP' or 'ICKD', between the weak
             and the strong half. None (default) is 'l2'.
         loss_weight (float): beta in equation (4). Defaults to 1.0.
+
+    Examples:
+        >>> import torch
+        >>> from mmdistill_ext.models.losses import TfFDIntraLoss
+        >>> layer = torch.tensor([3., 1.]).view(1, 2, 1, 1)  # a strong channel and a weak one
+        >>> TfFDIntraLoss(form='paper')([layer]).item()  # (3 - 1)^2
+        4.0
+        >>> layers = [torch.ones(2, 4, 8, 8), torch.ones(2, 8, 4, 4)]
+        >>> TfFDIntraLoss(form='released')(layers).item()  # nothing to learn
+        0.0
     """
 
     def __init__(self,
@@ -110,6 +120,15 @@ class TfFDInterLoss(_TfFDLoss):
         distance (str, optional): Of the paper's form: 'l2', 'AT', 'SP' or 'ICKD', between the
             shallow map and each group of deep channels. None (default) is 'l2'.
         loss_weight (float): alpha in equation (4). Defaults to 1.0.
+
+    Examples:
+        >>> import torch
+        >>> from mmdistill_ext.models.losses import TfFDInterLoss
+        >>> layers = [torch.zeros(2, 4, 8, 8), torch.ones(2, 8, 4, 4)]
+        >>> TfFDInterLoss(form='paper')(layers).item()  # 4 channels of 4x4 differ by 1
+        64.0
+        >>> TfFDInterLoss(form='released')(layers).item()  # their mean
+        1.0
     """
     least = 2
 
