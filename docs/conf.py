@@ -13,7 +13,8 @@ extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon', 'sphin
 # The root of the repository is the source: links between pages are the same on GitHub and here.
 root_doc = 'docs/index'
 include_patterns = ['docs/*.md', 'README.md', 'CONTRIBUTING.md', 'CHANGELOG.md',
-                    'configs/**/README.md', 'projects/**/README.md', 'tools/README.md']
+                    'configs/**/README.md', 'projects/README.md', 'projects/**/README.md',
+                    'tools/README.md']
 myst_heading_anchors = 4
 napoleon_google_docstring = True
 autodoc_typehints = 'none'  # the docstrings state them

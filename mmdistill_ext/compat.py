@@ -8,7 +8,7 @@ import os
 import runpy
 import sys
 from importlib.machinery import PathFinder
-from typing import Callable, Dict, List, NamedTuple, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 
 # They build quantization tables at import time out of names that PyTorch 2 no longer has, and do
 # so only where they see torch >= 1.13. Distillation needs none of the tables.
@@ -50,13 +50,14 @@ def _exec_as_old_torch(exec_module):
     return exec_
 
 
-def let_mmrazor_import() -> None:
+def let_mmrazor_import() -> Optional[str]:
     """Let ``import mmrazor.models`` work on PyTorch 2. Calling it again does nothing."""
     if not any(getattr(finder, '__name__', '') == '_SkipTables' for finder in sys.meta_path):
         sys.meta_path.insert(0, _SkipTables)
+    return None
 
 
-def let_mmrazor_turn_inplace_off() -> None:
+def let_mmrazor_turn_inplace_off() -> Optional[str]:
     """MMRazor sets ``inplace=False`` in its algorithms, or a ReLU would overwrite what a recorder
     holds. It walks through OrderedDicts; a newer PyTorch keeps modules in dicts, and it finds none.
     """
@@ -68,18 +69,19 @@ def let_mmrazor_turn_inplace_off() -> None:
                 module.inplace = False
 
     BaseAlgorithm.set_module_inplace_false = turn_off
+    return None
 
 
-def let_reppoints_train_on_a_gpu() -> None:
+def let_reppoints_train_on_a_gpu() -> Optional[str]:
     """mmdet's PointAssigner makes an index on the CPU for points on the GPU (mmdetection#10436)."""
     import torch
     try:
         from mmdet.models.task_modules.assigners import PointAssigner
     except ImportError:
-        return  # whoever trains no detectors may have no mmdet
+        return 'no mmdet here'
     assign = PointAssigner.assign
     if hasattr(assign, '__wrapped__'):
-        return  # is bridged already
+        return None  # is bridged already
 
     @functools.wraps(assign)
     def assign_there(self, pred_instances, *args, **kwargs):
@@ -87,27 +89,29 @@ def let_reppoints_train_on_a_gpu() -> None:
             return assign(self, pred_instances, *args, **kwargs)
 
     PointAssigner.assign = assign_there
+    return None
 
 
-def let_checkpoints_load() -> None:
+def let_checkpoints_load() -> Optional[str]:
     """From PyTorch 2.6 on, ``torch.load`` refuses what mmengine's own checkpoints hold."""
     import torch
     from mmengine.utils import digit_version
     if digit_version(torch.__version__) < digit_version('2.6.0'):
-        return  # there torch.load reads anything by default
+        return 'torch before 2.6 reads them'
     from .checkpoints.load import known_globals
     torch.serialization.add_safe_globals([(v, k) for k, v in known_globals().items()])
+    return None
 
 
 class Patch(NamedTuple):
-    """A gap and what bridges it."""
+    """A gap and what bridges it; ``apply`` returns why there is nothing to bridge, if so."""
     name: str
     target: str
     why: str
     issue: str
     since: str
     until: str
-    apply: Callable[[], None]
+    apply: Callable[[], Optional[str]]
 
 
 IMPORT = 'import-mmrazor'
@@ -127,7 +131,8 @@ PATCHES = (
           'mmengine 0.10.7', let_checkpoints_load),
 )
 SKIP = 'MMDISTILL_EXT_SKIP_PATCHES'  # names, with commas between them
-_applied: Dict[str, bool] = {}
+APPLIED = 'applied'
+_applied: Dict[str, str] = {}  # name -> 'applied', or why not
 
 
 def _skipped() -> Tuple[str, ...]:
@@ -151,22 +156,23 @@ def enable() -> None:
         if patch.name in _applied:
             continue
         if patch.name not in skipped:
-            patch.apply()
-        elif patch.name == IMPORT:
+            _applied[patch.name] = patch.apply() or APPLIED
+            continue
+        if patch.name == IMPORT:
             try:
                 import mmrazor.models  # noqa: F401
             except (AttributeError, ImportError) as error:
                 raise ImportError(
                     f'{SKIP} leaves out {IMPORT!r}, without which MMRazor 1.0.0 cannot be '
                     f'imported on PyTorch 2 ({error})') from None
-        _applied[patch.name] = patch.name not in skipped
+        _applied[patch.name] = f'left out by {SKIP}'
 
 
 def summary() -> str:
     """One line: which patches are applied, and which were left out."""
-    applied = ', '.join(name for name, done in _applied.items() if done) or 'none'
-    left_out = ', '.join(name for name, done in _applied.items() if not done) or 'none'
-    return f'mmdistill_ext patches: {applied}; left out by {SKIP}: {left_out}'
+    applied = ', '.join(name for name, what in _applied.items() if what == APPLIED) or 'none'
+    others = ''.join(f'; not {name}: {what}' for name, what in _applied.items() if what != APPLIED)
+    return f'mmdistill_ext patches: {applied}{others}'
 
 
 def main(argv: List[str]) -> None:

@@ -4,6 +4,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from mmengine.utils import digit_version
 
 REPO = Path(__file__).parent.parent
 IN_CLEAN_PYTHON = '''
@@ -165,9 +167,15 @@ assert theirs() == before and assigner() == now and sys.meta_path == finders
 def test_leaving_out_patches(monkeypatch):
     code = 'import mmdistill_ext; print(mmdistill_ext.compat.summary())'
     monkeypatch.setenv('MMDISTILL_EXT_SKIP_PATCHES', 'mmrazor-inplace, reppoints-on-gpu')
+    left_out = 'left out by MMDISTILL_EXT_SKIP_PATCHES'
+    reads = digit_version(torch.__version__) < digit_version('2.6.0')
     assert run(code).strip() == (
-        'mmdistill_ext patches: import-mmrazor, load-checkpoints; left out by '
-        'MMDISTILL_EXT_SKIP_PATCHES: mmrazor-inplace, reppoints-on-gpu')
+        f'mmdistill_ext patches: import-mmrazor{"" if reads else ", load-checkpoints"}; '
+        f'not mmrazor-inplace: {left_out}; not reppoints-on-gpu: {left_out}'
+        f'{"; not load-checkpoints: torch before 2.6 reads them" if reads else ""}')
+    monkeypatch.setenv('MMDISTILL_EXT_SKIP_PATCHES', '')
+    said = run(f"import sys; sys.modules['mmdet'] = None; {code}")
+    assert 'not reppoints-on-gpu: no mmdet here' in said
     for name, words in (('import-mmrazor', 'ImportError: MMDISTILL_EXT_SKIP_PATCHES leaves out '
                          "'import-mmrazor', without which MMRazor 1.0.0 cannot be imported on"),
                         ('inplace', "no patch is named 'inplace'; expected some of import-")):

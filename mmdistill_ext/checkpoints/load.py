@@ -16,13 +16,13 @@ from urllib.parse import urlparse
 
 import numpy as np
 import torch
-from mmengine.dist import barrier, get_dist_info
 from mmengine.logging import HistoryBuffer
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from mmengine.runner.checkpoint import CheckpointLoader
 from mmengine.utils import digit_version
 
 from ..errors import ConfigError
+from .first_rank import on_first_rank
 
 _SAFE_BY_DEFAULT = digit_version(torch.__version__) >= digit_version('2.6.0')
 _METHODS = {HistoryBuffer: ('min', 'max', 'current', 'mean'),
@@ -119,19 +119,18 @@ def load_from_local(filename: str, map_location: Any = None) -> Any:
     return read(filename, map_location)
 
 
-def load_url(url: str, model_dir: Any = None, map_location: Any = None, progress: bool = True,
-             **_: Any) -> Any:
-    """``torch.hub.load_state_dict_from_url`` with :func:`read`; the same cache on disk."""
-    folder = model_dir or os.path.join(torch.hub.get_dir(), 'checkpoints')
+def fetch(url: str) -> str:
+    """Download a file into the cache of ``torch.hub``, unless it is there; return its path."""
+    folder = os.path.join(torch.hub.get_dir(), 'checkpoints')
     path = os.path.join(folder, os.path.basename(urlparse(url).path))
     if not os.path.exists(path):
         os.makedirs(folder, exist_ok=True)
         try:
-            torch.hub.download_url_to_file(url, path, progress=progress)
+            torch.hub.download_url_to_file(url, path)
         except OSError as error:
             raise ConfigError(f'{url} cannot be downloaded ({error}): fetch it where there is a '
                               f'network and put it at {path}, or name a file of yours') from error
-    return read(path, map_location)
+    return path
 
 
 def load(path: str, map_location: Any = 'cpu') -> Any:
@@ -147,11 +146,8 @@ def load(path: str, map_location: Any = 'cpu') -> Any:
         return load_from_local(path, map_location)
     if scheme not in ('http', 'https', 'file'):
         return CheckpointLoader.load_checkpoint(path, map_location, logger='silent')
-    rank, _ = get_dist_info()
-    if rank == 0:  # the others find it on the disk
-        checkpoint = load_url(path, map_location=map_location)
-    barrier()
-    return checkpoint if rank == 0 else load_url(path, map_location=map_location)
+    on_first_rank(lambda: fetch(path))
+    return read(fetch(path), map_location)  # fetched: a node of its own has a cache of its own
 
 
 def look_through(path: str) -> None:
@@ -162,4 +158,4 @@ def look_through(path: str) -> None:
     if '://' not in path and os.path.isfile(path):
         read(path, 'cpu', mmap=zipfile.is_zipfile(path))
     elif path.startswith(('http://', 'https://')) and not _SAFE_BY_DEFAULT:
-        load_url(path, map_location='cpu')
+        read(fetch(path), 'cpu')

@@ -10,13 +10,13 @@ import logging
 import os
 import zipfile
 from pathlib import Path
-from typing import IO, Any, Iterator, List, Optional, Tuple, Union
+from typing import IO, Iterator, List, Optional, Tuple, Union
 
-from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.logging import print_log
 
 from ..errors import ConfigError
+from .first_rank import on_first_rank
 from .load import read
 
 NEEDED = ('meta', 'state_dict', 'message_hub', 'optimizer')  # to go on as if nothing had been
@@ -86,16 +86,7 @@ def find_newest_whole(path: str) -> Optional[str]:
     Raises:
         ConfigError: Something was saved, and none of it is whole.
     """
-    found: List[Any] = [None, None]
-    if is_main_process():
-        try:
-            found[0] = _newest(path)
-        except ConfigError as error:
-            found[1] = str(error)
-    broadcast_object_list(found)
-    if found[1]:
-        raise ConfigError(found[1])
-    return found[0]
+    return on_first_rank(lambda: _newest(path))
 
 
 def _newest(work_dir: str) -> Optional[str]:

@@ -28,7 +28,10 @@ class ClosenessHook(Hook):
             rank. Defaults to 200.
 
     Examples:
-        >>> custom_hooks = [dict(type='mmrazor.ClosenessHook', images=100)]
+        >>> from mmrazor.registry import HOOKS
+        >>> custom_hooks = [dict(type='mmrazor.ClosenessHook', images=100)]  # in a config
+        >>> HOOKS.build(custom_hooks[0]).images
+        100
     """
 
     priority = 'ABOVE_NORMAL'  # before EMAHook puts the trained weights back

@@ -11,6 +11,11 @@ class ListPatchesHook(Hook):
     """Logs one line that lists the applied patches; our tools add it by themselves.
 
     A config for another tool names it: ``custom_hooks=[dict(type='mmrazor.ListPatchesHook')]``.
+
+    Examples:
+        >>> from mmdistill_ext import compat
+        >>> compat.summary().split(':')[0]  # the line that it logs
+        'mmdistill_ext patches'
     """
 
     def before_run(self, runner: Runner) -> None:

@@ -3,14 +3,13 @@ import contextlib
 import copy
 from typing import Any, Callable, Iterator, List, Tuple
 
-from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 from mmrazor.registry import HOOKS
 
+from ...checkpoints.first_rank import on_first_rank
 from ...checkpoints.load import look_through
 from ...checkpoints.save import BACKEND, find_newest_whole
-from ...errors import ConfigError
 
 
 @HOOKS.register_module()
@@ -22,6 +21,14 @@ class WholeCheckpointHook(CheckpointHook):
     place of ``CheckpointHook``; a config for another tool names it::
 
         default_hooks = dict(checkpoint=dict(type='mmrazor.WholeCheckpointHook', interval=1))
+
+    With ``published_keys`` the published file at the end is mmengine's, written as it writes.
+
+    Examples:
+        >>> from mmrazor.registry import HOOKS
+        >>> hook = HOOKS.build(dict(type='WholeCheckpointHook', interval=2, max_keep_ckpts=1))
+        >>> hook.interval, hook.max_keep_ckpts
+        (2, 1)
     """
 
     def before_run(self, runner: Runner) -> None:
@@ -30,15 +37,7 @@ class WholeCheckpointHook(CheckpointHook):
             # Runner.load_or_resume comes after this and resumes from load_from.
             runner._load_from = find_newest_whole(runner.work_dir)
         if runner._load_from:
-            wrong: List[Any] = [None]
-            if is_main_process():
-                try:
-                    look_through(runner._load_from)
-                except ConfigError as error:
-                    wrong = [str(error)]
-            broadcast_object_list(wrong)
-            if wrong[0]:
-                raise ConfigError(wrong[0])
+            on_first_rank(lambda: look_through(runner._load_from))
 
     def before_train(self, runner: Runner) -> None:
         """Write whole files, unless the config says where or how files are written."""

@@ -2,8 +2,9 @@
 import mmpretrain.models  # noqa: F401
 import pytest
 import torch
-from mmdistill_ext.models.dry_run import dry_run, sizes_of
 from mmpretrain.registry import MODELS
+
+from mmdistill_ext.models.utils.dry_run import dry_run, sizes_of
 
 
 @pytest.mark.parametrize('pixels', [160, (160, 160)])
