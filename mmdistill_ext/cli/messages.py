@@ -53,7 +53,10 @@ def _wrong_argument(message: str, frames: List[FrameType]) -> Optional[str]:
     unknown = re.search(r"unexpected keyword argument '(\w+)'", message)
     build = builders[-1].f_locals['obj_cls']
     if unknown:
-        known = [name for cls in inspect.getmro(build) if cls is not object
+        kinds = [cls for cls in inspect.getmro(build) if cls is not object]
+        # Arguments that a class takes as the fields of an object of options.
+        kinds += getattr(build, 'option_types', ())
+        known = [name for cls in kinds
                  for name in inspect.signature(vars(cls).get('__init__', cls)).parameters
                  if name not in ('self', 'args', 'kwargs')]
         return f'{build.__name__} has no argument {unknown[1]!r}; {nearest(unknown[1], known)}'

@@ -91,6 +91,7 @@ class FiniteLossHook(Hook):
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
                          outputs: Optional[dict] = None) -> None:
         """Stop here where that is asked for; let go of the step."""
+        assert outputs is not None
         if self.action == 'stop' and not math.isfinite(outputs['loss'].item()):
             raise NumbersError(f'iteration {runner.iter + 1}: {self._blame() or SUM}; look at '
                                'these images, or lower the learning rate or loss_weight, or clip '

@@ -1,6 +1,6 @@
 """Student, teacher and data must mean the same classes."""
 import re
-from typing import Iterator, Sequence, Tuple
+from typing import Iterator, Optional, Sequence, Tuple
 
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -62,7 +62,7 @@ def _check_counts(network: nn.Module, side: str, classes: Sequence[str], fit: st
                               f'{len(classes)} ({_some(classes)}); {fit} would fit')
 
 
-def _check_names(known: Sequence[str], classes: Sequence[str], fit: str) -> None:
+def _check_names(known: Optional[Sequence[str]], classes: Sequence[str], fit: str) -> None:
     if known is None or list(map(_key, known)) == list(map(_key, classes)):
         return
     if len(known) != len(classes):

@@ -42,7 +42,8 @@ class WholeCheckpointHook(CheckpointHook):
     def before_train(self, runner: Runner) -> None:
         """Write whole files, unless the config says where or how files are written."""
         plain = '://' not in str(self.out_dir or runner.work_dir)
-        if plain and not self.backend_args and self.file_client_args is None:
+        stated = self.backend_args or self.file_client_args  # type: ignore[has-type]
+        if plain and not stated:
             # A named backend wins over the prefix of a path, so s3:// must not get here.
             self.backend_args = dict(backend=BACKEND)
         super().before_train(runner)

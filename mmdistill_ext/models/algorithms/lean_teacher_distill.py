@@ -1,7 +1,7 @@
 """A frozen teacher that costs no more than it must."""
 import copy
 from contextlib import nullcontext
-from typing import Dict, List, Optional, Sequence, Union
+from typing import Dict, Iterable, List, Optional, Sequence, Union
 
 import torch
 from mmengine.logging import print_log
@@ -11,15 +11,16 @@ from mmrazor.models.algorithms import SingleTeacherDistill
 from mmrazor.models.algorithms.base import BaseAlgorithm, LossResults
 from mmrazor.models.utils import add_prefix
 from mmrazor.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_map
 
 from ...errors import ConfigError
 from ..distillers import LinkDistiller
-from ..teacher.build import DTYPES, awaits_weights, build_teacher, fuse, in_format
-from ..teacher.early_stop import EarlyStop, teacher_reads
+from ..teacher.build import DTYPES, build_teacher, fuse, in_format
+from ..teacher.early_stop import EarlyStop, Reads, reads_of
 from ..teacher.inherit import Inheritance
+from ..teacher.options import TeacherOptions
 from ..teacher.preprocessor import preprocessor_for
 from ..utils.dry_run import dry_run, recorded_places
 from ..utils.memory_format import channels_last, student_in_channels_last
@@ -36,16 +37,17 @@ class LeanTeacherDistill(SingleTeacherDistill):
         distiller (dict): Config of the distiller, usually a ``LinkDistiller``.
         teacher (dict | BaseModel): Config of the teacher, or a teacher that is built and loaded.
         teacher_ckpt (str, optional): The teacher's checkpoint. Every key must fit.
-        random_teacher (bool): Says that a teacher without checkpoint is meant. Defaults to False.
+        random_teacher (bool): Set to True to train with a randomly initialised teacher on purpose.
+            Defaults to False.
         teacher_trainable (bool): Train the teacher too, on its own losses. Defaults to False.
         teacher_norm_eval (bool): Keep the teacher's norm layers in evaluation mode; False lets
             them normalise by the batch. Defaults to True.
         teacher_fuse_bn (bool, optional): Fold the teacher's BatchNorm into its convolutions, which
-            changes rounding and nothing else. Defaults to None: wherever the teacher is frozen
-            and not saved, and what is read stays the same.
+            changes rounding and nothing else. None (default) fuses when the teacher is frozen, is
+            not saved, and fusing does not change the recorded features.
         teacher_channels_last (bool, optional): Run the teacher in the channels_last memory format.
-            Defaults to None: wherever its operators can (mmcv's deformable ones cannot) and gain
-            by it (convolutions in groups do in half precision only).
+            None (default) does so when its operators can (mmcv's deformable ones cannot) and are
+            faster in it (grouped convolutions are in half precision only).
         teacher_dtype (str, optional): 'bf16' or 'fp16' to run the teacher in that precision.
         save_teacher (bool): Keep the teacher's weights in the checkpoints. Defaults to False.
         inherit (Sequence[str]): Modules of the student (such as 'neck', 'bbox_head') that start
@@ -74,97 +76,87 @@ class LeanTeacherDistill(SingleTeacherDistill):
         ...             loss=dict(type='FeatureL2Loss', loss_weight=7e-5)))))
     """
 
+    option_types = (TeacherOptions, )  # whose fields a config names beside the arguments below
+
     def __init__(self,
                  distiller: dict,
                  teacher: Union[BaseModel, Dict],
-                 teacher_ckpt: Optional[str] = None,
-                 random_teacher: bool = False,
-                 teacher_trainable: bool = False,
-                 teacher_norm_eval: bool = True,
-                 teacher_fuse_bn: Optional[bool] = None,
-                 teacher_channels_last: Optional[bool] = None,
-                 teacher_dtype: Optional[str] = None,
-                 save_teacher: bool = False,
                  inherit: Sequence[str] = (),
                  student_channels_last: bool = False,
                  student_trainable: bool = True,
                  calculate_student_loss: bool = True,
-                 teacher_module_inplace: bool = True,
                  module_inplace: bool = True,
                  **kwargs) -> None:
+        options = TeacherOptions.take_from(kwargs)
         # Not SingleTeacherDistill's own: it loads the teacher without looking at what did not fit.
         BaseAlgorithm.__init__(self, module_inplace=module_inplace, **kwargs)
-        if teacher_dtype is not None and teacher_dtype not in DTYPES:
-            raise ConfigError(f"teacher_dtype is None, 'bf16' or 'fp16', found {teacher_dtype!r}")
-        if teacher_dtype and teacher_trainable:
-            raise ConfigError(f'teacher_dtype={teacher_dtype!r} is for a frozen teacher, and '
-                              "teacher_trainable=True; train both with mmengine's AmpOptimWrapper")
         student_in_channels_last(self.student, student_channels_last)
-        self.teacher_trainable = teacher_trainable
-        self.teacher_norm_eval = teacher_norm_eval
-        self.teacher_dtype = teacher_dtype
-        self.save_teacher = save_teacher or teacher_trainable
+        self.teacher_trainable = options.teacher_trainable
+        self.teacher_norm_eval = options.teacher_norm_eval
+        self.teacher_dtype = options.teacher_dtype
+        self.save_teacher = options.is_saved
         self.student_trainable = student_trainable
         self.calculate_student_loss = calculate_student_loss
         self.distillation_stopped = False  # MMRazor's StopDistillHook sets it
 
-        self.teacher = build_teacher(teacher, teacher_ckpt, random_teacher)
+        self.teacher = build_teacher(teacher, options.teacher_ckpt, options.random_teacher)
         if self.teacher is self.student:
             raise ConfigError('teacher and student are one object; build a second model, or use '
                               'TeacherFreeDistill for a student that teaches itself')
-        if not teacher_module_inplace:
-            self.set_module_inplace_false(self.teacher, 'self.teacher')
-        can_fuse = teacher_norm_eval and not self.save_teacher and not awaits_weights(self.teacher)
-        if teacher_fuse_bn and not can_fuse:
-            raise ConfigError('teacher_fuse_bn=True needs teacher_norm_eval=True, '
-                              'teacher_trainable=False, save_teacher=False, and the weights of '
-                              'teacher_ckpt, not those of an init_cfg, which are loaded later')
-        self.inheritance = Inheritance(inherit, self.student, self.teacher)
+        self.inheritance = Inheritance(inherit, self.student, self.teacher)  # before it is fused
+        own = self.data_preprocessor  # type: ignore[has-type]
         self.data_preprocessor = preprocessor_for(
-            self.data_preprocessor, getattr(self.teacher, 'data_preprocessor', None))
-
+            own, getattr(self.teacher, 'data_preprocessor', None))
         self.distiller = MODELS.build(distiller)
-        if not teacher_trainable:
-            self.teacher.eval()
-        self.distiller.prepare_from_student(self.student)
-        if can_fuse and teacher_fuse_bn is not False:
-            self._fuse_teacher(asked=bool(teacher_fuse_bn))
-        if not teacher_trainable:
-            self.teacher.requires_grad_(False)
-        self.teacher_channels_last = channels_last(self.teacher, teacher_channels_last,
-                                                   'teacher_channels_last', teacher_dtype)
-        if teacher_dtype == 'bf16':  # now: mmcv's operators that lack it fail here
-            self.teacher.to(DTYPES[teacher_dtype])
-        self.distiller.prepare_from_teacher(self.teacher)
-        if not isinstance(self.distiller, LinkDistiller):  # which has done it
-            self.dry_run('student')
-            self.dry_run('teacher')
-        if teacher_dtype == 'fp16':  # only now: PyTorch 2.1 cannot run it on the CPU
-            self.teacher.to(DTYPES[teacher_dtype])
-        self._stop = self._stop_teacher_early()
+        self._prepare(options)
         self._register_state_dict_hook(_without_teacher)
         self._register_load_state_dict_pre_hook(_own_teacher, with_module=True)
+
+    def _prepare(self, options: TeacherOptions) -> None:
+        """Bring the teacher into the form it trains in, and attach what reads both networks.
+
+        This method owns the order. A subclass adds to four of its steps: ``check_networks``,
+        ``outputs_read``, ``modules_in_float32`` and ``attach_recorders``.
+        """
+        self.check_networks()
+        if not options.teacher_module_inplace:
+            self.set_module_inplace_false(self.teacher, 'self.teacher')
+        if not options.teacher_trainable:
+            self.teacher.eval()
+        self.distiller.prepare_from_student(self.student)
+        if options.may_fuse(self.teacher):  # before it is cast: fusing in half precision loses
+            self._fuse_teacher(asked=bool(options.teacher_fuse_bn))
+        if not options.teacher_trainable:
+            self.teacher.requires_grad_(False)
+        self.teacher_channels_last = channels_last(self.teacher, options.teacher_channels_last,
+                                                   'teacher_channels_last', options.teacher_dtype)
+        if options.teacher_dtype == 'bf16':  # now: mmcv's operators that lack it fail below
+            self._cast_teacher('bf16')
+        self.distiller.prepare_from_teacher(self.teacher)
+        if not isinstance(self.distiller, LinkDistiller):  # which has run both
+            self.outputs_read('student')
+            self.outputs_read('teacher')
+        if options.teacher_dtype == 'fp16':  # only now: PyTorch 2.1 cannot run it on the CPU
+            self._cast_teacher('fp16')
+        self.attach_recorders()
+        self._stop = self._early_stop()
 
     def _fuse_teacher(self, asked: bool) -> None:
         plain = copy.deepcopy(self.teacher)
         try:
-            fuse(self.teacher, lambda: self.dry_run('teacher'))
+            fuse(self.teacher, lambda: self.outputs_read('teacher'))
         except ConfigError as error:
             if asked:
                 raise
             print_log(f'the teacher is not fused: {error}', logger='current')
             self.teacher = plain
 
-    def dry_run(self, side: str) -> Dict[str, list]:
-        """What 'student' or 'teacher' gives at every place that is read, on a tiny input."""
-        if isinstance(self.distiller, LinkDistiller):
-            return self.distiller.dry_run(getattr(self, side), side)
-        places = recorded_places(getattr(self.distiller, f'{side}_recorders'))
-        # MMRazor's DKD reads the labels from what goes into the loss.
-        return dry_run(getattr(self, side), places, f'{side}_recorders',
-                       in_loss=True) if places else {}
+    def _cast_teacher(self, dtype: str) -> None:
+        self.teacher.to(DTYPES[dtype])
+        for module in self.modules_in_float32():
+            module.float()
 
-    def _stop_teacher_early(self):
+    def _early_stop(self):
         """A context in which the teacher's forward ends after the last feature that is read."""
         reads = self.teacher_reads()
         if reads == []:
@@ -173,9 +165,36 @@ class LeanTeacherDistill(SingleTeacherDistill):
         early = reads is not None and not self.teacher_trainable
         return EarlyStop(self.teacher, reads) if early else nullcontext()
 
-    def teacher_reads(self) -> Optional[list]:
-        """Recorders of the teacher and how many records each must hold; None for all it gives."""
-        return teacher_reads(self.distiller)
+    # What a subclass may add.
+
+    def check_networks(self) -> None:
+        """Raise if student and teacher do not suit each other; neither has run yet."""
+
+    def outputs_read(self, side: str) -> Dict[str, list]:
+        """What 'student' or 'teacher' returns at every place that is read, on a tiny input.
+
+        Fusing must not change it.
+        """
+        if isinstance(self.distiller, LinkDistiller):
+            return self.distiller.dry_run(getattr(self, side), side)
+        places = recorded_places(getattr(self.distiller, f'{side}_recorders'))
+        # MMRazor's DKD reads the labels from what goes into the loss.
+        return dry_run(getattr(self, side), places, f'{side}_recorders',
+                       in_loss=True) if places else {}
+
+    def modules_in_float32(self) -> Iterable[nn.Module]:
+        """Modules of the teacher that ``teacher_dtype`` leaves as they are."""
+        return ()
+
+    def attach_recorders(self) -> None:
+        """Attach recorders beside the distiller's; both networks are in their final form."""
+
+    def teacher_reads(self) -> Optional[Reads]:
+        """Recorders of the teacher, and how many records each must hold; None: its whole forward.
+
+        It only looks: recorders are attached by then.
+        """
+        return reads_of(self.distiller)
 
     def init_weights(self) -> None:
         """Initialise the student, then take what it inherits from the teacher."""

@@ -18,7 +18,7 @@ from ..losses.distances import at_least_float32
 from ..teacher.build import in_format
 from ..utils.dry_run import dry_run
 from .bridges import bridge_between, check_stages
-from .input_grad import frozen
+from .input_grad import input_grad_only
 from .path_stats import PathStats
 from .paths import Path, PathSampler
 from .staged_network import Record, StagedNetwork, pooled
@@ -125,9 +125,9 @@ class FCFDDistill(LeanTeacherDistill):
         """All of the teacher is read, up to the logits."""
         return None
 
-    def dry_run(self, side: str) -> Dict[str, list]:
+    def outputs_read(self, side: str) -> Dict[str, list]:
         """What is read, and the logits of a teacher that is fused, which must not change them."""
-        outputs = super().dry_run(side)
+        outputs = super().outputs_read(side)
         if side == 'teacher' and self.teacher_norm_eval:
             outputs.update(dry_run(self.teacher, ['head'], 'teacher'))
         return outputs
@@ -216,7 +216,7 @@ class FCFDDistill(LeanTeacherDistill):
             no_amp = torch.autocast(feature.device.type, enabled=False) if self.teacher_dtype \
                 else nullcontext()
             feature = in_format(feature, self.teacher, self.teacher_channels_last)
-            with frozen(self.teacher), no_amp:
+            with input_grad_only(self.teacher), no_amp:
                 return self.teacher_net.run(path.k, feature, until)
 
 

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from ..algorithms.lean_teacher_distill import LeanTeacherDistill
 from ..losses.build import build_loss
+from ..teacher.early_stop import Reads
 from ..utils.dry_run import dry_run
 from .bridges import FCFDBridge
 from .head_checks import check_facts, check_maps, get_head, try_out
-from .input_grad import frozen
+from .input_grad import input_grad_only
 from .path_stats import PathStats
 
 SIDES = ('student', 'teacher')
@@ -50,7 +51,7 @@ class FCFDHead(LeanTeacherDistill):
                  distiller: Optional[dict] = None,
                  **kwargs) -> None:
         super().__init__(distiller=distiller or dict(type='ConfigurableDistiller'), **kwargs)
-        maps = {side: self.features(side, self.dry_run(side)[self.place(side)][0])
+        maps = {side: self.features(side, self.outputs_read(side)[self.place(side)][0])
                 for side in SIDES}
         check_maps(type(self).__name__, **maps)
         pairs = list(zip(maps['student'], maps['teacher']))
@@ -101,13 +102,18 @@ class FCFDHead(LeanTeacherDistill):
         """The module that gives the features."""
         return 'neck' if getattr(self, side).with_neck else 'backbone'
 
-    def dry_run(self, side: str) -> Dict[str, list]:
+    def check_networks(self) -> None:
+        """Raise if an output of one head would mean something else in the other."""
+        self.check_heads()
+
+    def modules_in_float32(self) -> List[nn.Module]:
+        """The teacher's head: a gradient goes through it, and mmcv's RoIAlign takes no bf16."""
+        return [self.head('teacher')]
+
+    def outputs_read(self, side: str) -> Dict[str, list]:
         """What is read, and what the head makes of it."""
-        self.check_heads()  # before the first forward, when both networks are there
         who, place, head = f'{type(self).__name__}, {side}', self.place(side), self.head(side)
-        if side == 'teacher' and self.teacher_dtype:
-            head.float()  # a gradient goes through it, and mmcv's RoIAlign takes no bf16
-        outputs = {**super().dry_run(side), **dry_run(getattr(self, side), [place], who)}
+        outputs = {**super().outputs_read(side), **dry_run(getattr(self, side), [place], who)}
         answer = try_out(who, head, lambda maps: self.answer(side, maps, *self.probe),
                          self.features(side, outputs[place][0]))
         return {**outputs, self.head_name: list(answer)}
@@ -116,15 +122,15 @@ class FCFDHead(LeanTeacherDistill):
         """Stops where what one head says would mean something else in the other."""
         check_facts(type(self).__name__, self.head_name, *map(self.facts, SIDES))
 
-    def _stop_teacher_early(self):
+    def attach_recorders(self) -> None:
+        """Record the features of both networks, and what the student's head does in its loss."""
         self.records = {}
         for side, others in zip(SIDES, (self.own, {})):
             features = dict(type='ModuleOutputs', source=self.place(side))
             self.records[side] = RecorderManager(dict(others, features=features))
             self.records[side].initialize(getattr(self, side))
-        return super()._stop_teacher_early()
 
-    def teacher_reads(self) -> Optional[list]:
+    def teacher_reads(self) -> Optional[Reads]:
         """Beside what the distiller reads, the features."""
         reads = super().teacher_reads()
         return None if reads is None else [
@@ -155,7 +161,7 @@ class FCFDHead(LeanTeacherDistill):
         b_st = _through(self.bridges['s2t'], f_s)
         with torch.no_grad():
             target = self.answer('teacher', f_t, *question)
-        with self.path_stats.on('s2t'), frozen(self.teacher):
+        with self.path_stats.on('s2t'), input_grad_only(self.teacher):
             s2t = self.answer('teacher', b_st, *question)
         b_ts = _through(self.bridges['t2s'], f_t)
         with self.path_stats.on('t2s'):

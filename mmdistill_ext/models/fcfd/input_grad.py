@@ -73,7 +73,7 @@ class _KeepLittle(TorchFunctionMode):
 
 
 @contextmanager
-def frozen(model: nn.Module) -> Iterator[None]:
+def input_grad_only(model: nn.Module) -> Iterator[None]:
     """No weight of ``model`` gets a gradient from what runs inside, and little is kept for it.
 
     Args:

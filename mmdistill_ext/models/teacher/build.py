@@ -1,6 +1,6 @@
 """Getting a teacher ready: strict loading, and what makes its forward cheap."""
 import re
-from typing import Any, Callable, Dict, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
 from mmcv.cnn import fuse_conv_bn
@@ -61,7 +61,9 @@ def load_strictly(teacher: nn.Module, path: str) -> None:
     """Load a checkpoint; missing, unexpected and misshapen keys are an error that lists them."""
     weights, teacher.checkpoint_classes = read_checkpoint(path)
     versions = getattr(weights, '_metadata', {})
-    missing, unexpected, misshapen = [], [], []
+    missing: List[str] = []
+    unexpected: List[str] = []
+    misshapen: List[str] = []
 
     # As mmengine does it, but every module sees all keys: the models' own hooks, which run here,
     # rename the keys of older releases and resize position embeddings.

@@ -12,6 +12,8 @@ from torch import nn
 
 from ..utils.dry_run import get_module
 
+Reads = List[Tuple[BaseRecorder, int]]  # recorders, and how many records each must hold
+
 
 class _ReadAll(Exception):
     """Raised inside a forward when the last feature is there."""
@@ -26,7 +28,7 @@ class EarlyStop:
             the model, and how many records each must hold.
     """
 
-    def __init__(self, model: nn.Module, reads: List[Tuple[BaseRecorder, int]]) -> None:
+    def __init__(self, model: nn.Module, reads: Reads) -> None:
         self.reads = reads
         self.active = False
         for place in {recorder.source for recorder, _ in reads}:
@@ -46,11 +48,10 @@ class EarlyStop:
         return kind is _ReadAll
 
 
-def teacher_reads(distiller: ConfigurableDistiller) -> Optional[list]:
-    """What a distiller reads from the teacher, as ``EarlyStop`` wants it.
+def reads_of(distiller: ConfigurableDistiller) -> Optional[Reads]:
+    """What a distiller reads from the teacher, for ``EarlyStop``.
 
-    None where that cannot be said: a recorder of functions or methods, or a delivery, needs the
-    whole forward.
+    None if it needs the whole forward: for a recorder of functions or methods, or a delivery.
     """
     recorders = distiller.teacher_recorders.recorders
     if distiller.deliveries.deliveries:
@@ -59,7 +60,7 @@ def teacher_reads(distiller: ConfigurableDistiller) -> Optional[list]:
             for record in mapping.values() if not record.get('from_student', True)]
     used += [level.teacher._asdict() for levels in getattr(distiller, 'levels', {}).values()
              for level in levels if level.teacher]
-    reads = []
+    reads: Reads = []
     for name, recorder in recorders.items():
         if isinstance(recorder, ParameterRecorder):
             continue

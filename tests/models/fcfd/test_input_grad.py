@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mmdistill_ext.models.fcfd.input_grad import frozen
+from mmdistill_ext.models.fcfd.input_grad import input_grad_only
 
 
 class Net(nn.Module):
@@ -46,7 +46,7 @@ def test_same_output_and_gradient(inplace, dtype):
     x = torch.randn(4, 3, 9, 8, dtype=dtype)
     inputs = [x.clone().requires_grad_() for _ in range(2)]
     expected = plain(inputs[0])
-    with frozen(lean):
+    with input_grad_only(lean):
         output = lean(inputs[1])
     assert torch.equal(output, expected)
     for out in (expected, output):
@@ -60,7 +60,7 @@ def test_flags_are_restored_after_an_error():
     net = Net(False)
     net.fc.requires_grad_(False)
     before = [parameter.requires_grad for parameter in net.parameters()]
-    with pytest.raises(RuntimeError, match='boom'), frozen(net):
+    with pytest.raises(RuntimeError, match='boom'), input_grad_only(net):
         assert not any(parameter.requires_grad for parameter in net.parameters())
         raise RuntimeError('boom')
     assert [parameter.requires_grad for parameter in net.parameters()] == before
@@ -71,7 +71,7 @@ def test_a_weight_that_trains_elsewhere_gets_that_gradient_alone():
     net = Net(False)
     x = torch.randn(2, 3, 8, 8, requires_grad=True)
     trained = net(x).sum()
-    with frozen(net):
+    with input_grad_only(net):
         through = net(x * 2).square().sum()
     grads = torch.autograd.grad(trained, list(net.parameters()), retain_graph=True)
     (trained + through).backward()
@@ -87,7 +87,7 @@ def test_what_is_kept_for_backward():
     elements = x.numel()
 
     def run():
-        with frozen(net):
+        with input_grad_only(net):
             return net(x)
 
     _, lean = saved_bytes(run)
@@ -104,7 +104,7 @@ def test_under_autocast():
     net.convs[-1].padding_mode = 'zeros'
     x = torch.randn(2, 3, 8, 8, requires_grad=True)
     grads = []
-    for context in (lambda: frozen(net), lambda: torch.enable_grad()):
+    for context in (lambda: input_grad_only(net), lambda: torch.enable_grad()):
         with torch.autocast('cpu', dtype=torch.bfloat16), context():
             out = net(x)
         assert out.dtype == torch.bfloat16
