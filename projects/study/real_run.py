@@ -3,7 +3,8 @@
     python -m projects.study.real_run [--rows student fcfd] [--seeds 3] [--minutes 60]
 
 A run that was cut goes on from its last epoch. Each finished run leaves ``result.json``; all of
-them are gathered in docs/results_cifar100.json.
+them are gathered in docs/results_cifar100.json, from which the study goes on on another machine,
+and their logs in docs/results/cifar100.
 """
 import argparse
 import json
@@ -13,9 +14,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import List, Optional
+from typing import Dict, List, Optional
 
 OUT, RECORD = Path('work_dirs/study/cifar100'), Path('docs/results_cifar100.json')
+LOGS = Path('docs/results/cifar100')
 DATA, TEACHER = Path('data/cifar100'), Path('checkpoints/cifar100/resnet56.pth')
 
 
@@ -55,25 +57,33 @@ def train(name: str, seed: int) -> None:
     write_whole(work_dir / 'result.json', json.dumps(result))
 
 
-def missing(rows: List[str], seeds: int) -> List[tuple]:
-    """The runs without a result that fits, in the order of the rows."""
-    from projects.study.real_rows import ROWS, config_of, made_of
-    found = []
-    for name in rows:
-        for seed in range(seeds):
-            path = OUT / name / f'seed-{seed}' / 'result.json'
-            wanted = made_of(config_of(ROWS[name], seed, path.parent))
-            if not path.is_file() or json.loads(path.read_text())['made_of'] != wanted:
-                found.append((name, seed))
+def results() -> Dict[str, dict]:
+    """What is recorded, here or elsewhere, and what has been finished since."""
+    found = json.loads(RECORD.read_text()) if RECORD.is_file() else {}
+    for path in sorted(OUT.glob('*/seed-*/result.json')):
+        found[f'{path.parents[1].name}/{path.parent.name}'] = json.loads(path.read_text())
     return found
 
 
+def missing(rows: List[str], seeds: int) -> List[tuple]:
+    """The runs without a result that fits, in the order of the rows."""
+    from projects.study.real_rows import ROWS, config_of, made_of
+    known = results()
+    return [(name, seed) for name in rows for seed in range(seeds)
+            if known.get(f'{name}/seed-{seed}', {}).get('made_of')
+            != made_of(config_of(ROWS[name], seed, OUT))]
+
+
 def gather() -> None:
-    """All results in one file, a line each."""
-    from mmdistill_ext.analysis.runs import write_whole
-    results = [json.loads(path.read_text()) for path in sorted(OUT.glob('*/seed-*/result.json'))]
-    lines = [f'"{r["row"]}/seed-{r["seed"]}": {json.dumps(r)}' for r in results]
+    """All results in one file, a line each, and the log of each run that was made here."""
+    from mmdistill_ext.analysis.runs import read_scalars, write_whole
+    lines = [f'"{name}": {json.dumps(result)}' for name, result in sorted(results().items())]
     write_whole(RECORD, '{\n' + ',\n'.join(lines) + '\n}\n')
+    LOGS.mkdir(parents=True, exist_ok=True)
+    for path in OUT.glob('*/seed-*/result.json'):
+        log = '\n'.join(map(json.dumps, read_scalars(path.parent)))
+        name = f'{path.parents[1].name}-{path.parent.name[len("seed-"):]}.json'
+        write_whole(LOGS / name, f'{log}\n')
 
 
 def main(argv: Optional[List[str]] = None) -> int:
