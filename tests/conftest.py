@@ -6,6 +6,8 @@ os.environ.setdefault('MPLBACKEND', 'Agg')
 
 import pytest  # noqa: E402
 
+import mmdistill_ext  # noqa: E402, F401, before any test imports MMRazor's models
+
 
 @pytest.fixture(autouse=True)
 def no_runner_is_remembered():

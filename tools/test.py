@@ -1,13 +1,15 @@
 """Test a distilled or student-only checkpoint: ``python tools/test.py CONFIG CHECKPOINT``."""
 from typing import Optional, Sequence
 
+# Before MMRazor's models, which cannot be imported on PyTorch 2 without it.
+import mmdistill_ext  # noqa: F401  # isort: skip
+
 from mmengine.config import Config
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmrazor.models.algorithms.base import BaseAlgorithm
 from mmrazor.registry import MODELS
 
-import mmdistill_ext  # noqa: F401, registers the plugin
 from mmdistill_ext.checkpoints import student
 from mmdistill_ext.cli import command as cli
 

@@ -17,6 +17,7 @@ def fcfd(paths: Any = None, kl: Dict[str, Any] = KL, **keys: Any) -> Changes:
     return lambda weight: {
         'model': dict(
             type='FCFDDistill', paths=paths or dict(num=2), loss_kd=kl, loss_func_kl=kl,
+            student_stages=list(STAGES), teacher_stages=list(STAGES),
             loss_mse=dict(type='FeatureMSELoss', loss_weight=weight)),
         'custom_hooks': [dict(
             type='mmrazor.LossWeightHook', loss='loss_mse', by_epoch=True,

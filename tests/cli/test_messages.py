@@ -93,6 +93,9 @@ def fcfd(kind, teacher='_base_.model.teacher', **fields):
             f'architecture=_base_.model.architecture, teacher={teacher}, **{fields})')
 
 
+WRN = 'dict(type="CIFARWideResNet", depth=10, widen_factor=1)'
+WRN_HEAD = 'dict(type="LinearClsHead", num_classes=2, in_channels=64)'
+
 # How to get there (arguments of train.py, or what a config on top of the toy's says), the row of
 # the page (words in capitals stand for anything), what else the line must have.
 CASES = {
@@ -161,6 +164,15 @@ CASES = {
     'SimKD without a classifier': (
         fcfd('FCFDSimKD', '{k: v for k, v in _base_.model.teacher.items() if k != "head"}'),
         'inherit, teacher: MODEL has no module NAME', ["'head'"]),
+    'SimKD before the last ReLU': (
+        f'parts = dict(backbone={WRN}, head={WRN_HEAD})\n'
+        'neck = [dict(type="SimKDProjector", in_channels=64, out_channels=64), '
+        'dict(type="GlobalAveragePooling")]\n'
+        'model = dict(_delete_=True, _scope_="mmrazor", type="FCFDSimKD", random_teacher=True, '
+        'architecture=dict(_base_.model.architecture, neck=neck, **parts), '
+        'teacher=dict(_base_.model.teacher, **parts))',
+        "FCFDSimKD: the teacher's last stage STAGE has negative values",
+        ['backbone.layer3.bn', 'end teacher_stages after a ReLU']),
     'FCFD with other classes': (
         fcfd('FCFDDistill', 'dict(_base_.model.teacher, head=dict(type="LinearClsHead", '
              'num_classes=3, in_channels=64))'),
