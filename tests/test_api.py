@@ -17,6 +17,16 @@ def test_the_page_is_what_the_module_says(module):
     assert all(hasattr(there, name) for name in names)
 
 
+def test_every_module_that_says_what_is_public_is_on_the_page():
+    """A module with ``__all__`` is public; a package's own list of its folders is none."""
+    root = Path(__file__).parents[1]
+    found = {str(file.relative_to(root).with_suffix('')).replace('/', '.')
+             for file in root.glob('mmdistill_ext/**/*.py')
+             if re.search(r'^__all__ = ', file.read_text(), re.M)}
+    folders = {'mmdistill_ext', 'mmdistill_ext.models', 'mmdistill_ext.engine'}
+    assert {name.replace('.__init__', '') for name in found} - folders == set(ROWS)
+
+
 def test_every_room_with_registered_classes_is_on_the_page():
     """A class that a config can name has a module on the page."""
     from mmengine.registry import MODELS as ROOT

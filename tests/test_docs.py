@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 from mmengine.registry import HOOKS, init_default_scope
+
+import mmdistill_ext  # noqa: F401, MMRazor's models cannot be imported without it on PyTorch 2
+
+# isort: split
 from mmrazor.models.algorithms import BaseAlgorithm
 
 from .configs.tiny import build_model

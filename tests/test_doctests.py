@@ -10,12 +10,15 @@ from mmengine.config import ConfigDict
 from mmengine.registry import HOOKS as ROOT_HOOKS
 from mmengine.registry import MODELS as ROOT_MODELS
 from mmengine.registry import TRANSFORMS
-from mmrazor.models.algorithms import BaseAlgorithm
 from mmrazor.registry import HOOKS, MODELS
 
 import mmdistill_ext.datasets
 import mmdistill_ext.engine
 import mmdistill_ext.models
+
+# MMRazor's models cannot be imported before mmdistill_ext on PyTorch 2.
+# isort: split
+from mmrazor.models.algorithms import BaseAlgorithm
 
 
 def registered() -> Iterator[type]:

@@ -11,6 +11,8 @@ from ..models.fcfd import FCFDDistill
 from . import distances, function_consistency
 from .pairs import pairs
 
+__all__ = ['linear_cka', 'measure']
+
 PREFIX = 'closeness/'  # of every name in the log
 
 

@@ -11,6 +11,8 @@ from torch.utils.data import DataLoader, Subset
 
 from ..errors import ConfigError
 
+__all__ = ['batches', 'metainfo']
+
 
 def batches(cfg: Config, images: int) -> Iterable[dict]:
     """Pictures evenly spread over the test data, in its batch size; nothing is picked by hand.

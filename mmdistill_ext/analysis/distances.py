@@ -11,6 +11,8 @@ from . import figures
 from .pairs import pairs
 from .tables import Table
 
+__all__ = ['Distance', 'measure']
+
 
 class Distance(NamedTuple):
     """The L2 distance at one place, as Table 6 of the channel paper compares it.

@@ -16,6 +16,8 @@ from . import figures
 from .loading import prepare
 from .tables import Table
 
+__all__ = ['calibrate', 'measure']
+
 ENDS = {'s2t': 'teacher', 't2s': 'student'}  # the network that a path ends in
 LR = 1e-2  # for bridges that are fitted, with Adam
 

@@ -18,6 +18,8 @@ from ..models.teacher.build import in_format
 from . import runs
 from .tables import Table
 
+__all__ = ['load_algorithm', 'load_student']
+
 
 def parser(description: str, images: int) -> argparse.ArgumentParser:
     """The arguments that the tools share.

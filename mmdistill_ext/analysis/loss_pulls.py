@@ -11,6 +11,8 @@ from torch import Tensor
 from ..errors import ConfigError, NumbersError
 from .loss_weights import field_of
 
+__all__ = ['Pull', 'measure']
+
 TASK = 'student.'  # how the student's own losses begin in the log
 Gradient = List[Optional[Tensor]]
 

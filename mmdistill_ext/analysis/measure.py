@@ -10,6 +10,10 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
+__all__ = [
+    'flops_of', 'interleaved_times', 'matmul_speed', 'peak_bytes', 'saved_bytes', 'seconds_of'
+]
+
 
 def seconds_of(step: Callable[[], object]) -> float:
     """Wall seconds of a step; where a GPU is in use, by its own events."""

@@ -8,6 +8,8 @@ from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 from ..errors import ConfigError, nearest
 from .runs import curve, read_scalars, seconds_per_step
 
+__all__ = ['Run', 'find']
+
 NOT_METRICS = ('time', 'data_time', 'step', 'epoch', 'iter', 'memory', 'lr')
 USUAL = ('accuracy/top1', 'coco/bbox_mAP', 'mIoU')  # what is shown of several, if it is there
 CLOSENESS = 'closeness/'  # of ClosenessHook

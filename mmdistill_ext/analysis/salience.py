@@ -16,6 +16,8 @@ from . import figures
 from .loading import feature_map, prepare
 from .tables import Table
 
+__all__ = ['layers_of', 'measure']
+
 Salience = Dict[str, np.ndarray]  # layer -> [2, C]: mean norm, share of pictures in the upper half
 
 

@@ -12,6 +12,8 @@ from . import figures
 from .pairs import pairs
 from .tables import Table
 
+__all__ = ['embed', 'features']
+
 NEIGHBOURS, ENOUGH = 10, 3  # of a point in the map, and how many of the other network's overlap
 NETWORKS = ('teacher', 'student')
 
