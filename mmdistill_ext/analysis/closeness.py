@@ -1,4 +1,4 @@
-"""How close the student is to its teacher: distances, linear CKA, and what mixed paths classify."""
+"""How close the student is to its teacher: distances, linear CKA, accuracy of mixed paths."""
 import math
 from collections import defaultdict
 from typing import Dict, Iterable, List
@@ -33,7 +33,7 @@ def linear_cka(student: Tensor, teacher: Tensor) -> float:
 
 
 def measure(algorithm: BaseModel, batches: List[dict]) -> Dict[str, float]:
-    """All figures, by the name that they have in the log.
+    """All figures, by their names in the log.
 
     Args:
         algorithm (BaseModel): A distillation in evaluation mode.

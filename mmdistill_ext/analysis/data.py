@@ -1,4 +1,4 @@
-"""Pictures of a config's test data, or any others through the same pipeline."""
+"""Images of a config's test data, or other files through the same pipeline."""
 from pathlib import Path
 from typing import Iterable, List, Optional, Sequence
 
@@ -15,7 +15,7 @@ __all__ = ['batches', 'metainfo']
 
 
 def batches(cfg: Config, images: int) -> Iterable[dict]:
-    """Pictures evenly spread over the test data, in its batch size; nothing is picked by hand.
+    """Images evenly spread over the test data, in batches of its own size.
 
     Args:
         cfg (Config): Has a ``test_dataloader``.
@@ -26,7 +26,7 @@ def batches(cfg: Config, images: int) -> Iterable[dict]:
 
 
 def pictures(cfg: Config, images: int, files: Optional[Sequence[str]] = None) -> List[dict]:
-    """The pictures that are named, else some of the test data; each a batch of its own."""
+    """The given files, or by default some of the test data; each image is a batch of its own."""
     return [pseudo_collate([item]) for item in (_given(cfg, files) if files else
                                                 _spread(cfg, images))]
 
@@ -34,7 +34,7 @@ def pictures(cfg: Config, images: int, files: Optional[Sequence[str]] = None) ->
 def metainfo(cfg: Config) -> dict:
     """The ``classes`` of the test data, and the ``palette`` if one is stated.
 
-    mmseg makes up a palette at random where there is none.
+    Without one, mmseg would draw a random palette.
     """
     dataset, config = _dataset(cfg), cfg.test_dataloader.dataset
     stated = {**getattr(type(dataset), 'METAINFO', {}), **(config.get('metainfo') or {})}

@@ -35,7 +35,7 @@ class Distance(NamedTuple):
 
 
 def measure(algorithm: BaseModel, batches: Iterable[dict]) -> List[Distance]:
-    """Distances at every place where a distillation compares.
+    """Distances at every place where a distillation compares two features.
 
     Args:
         algorithm (BaseModel): With connectors as they were trained.
@@ -78,7 +78,7 @@ def table(rows: Sequence[Distance]) -> Table:
 
 
 def draw(rows: Sequence[Distance], path: Path) -> None:
-    """Two bars a place.
+    """Draw two bars for each place.
 
     Args:
         rows (Sequence[Distance]): What was measured.

@@ -1,4 +1,4 @@
-"""How pictures look: colours that colour-blind readers tell apart, one way to save."""
+"""Style of the figures: colours that colour-blind readers can distinguish, and saving."""
 from pathlib import Path
 
 from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""How alike the features of student and teacher are in what they do: what mixed paths answer."""
+"""Function consistency of student and teacher: accuracy and KL of the mixed paths."""
 from itertools import islice
 from pathlib import Path as File
 from typing import Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
@@ -23,7 +23,7 @@ LR = 1e-2  # for bridges that are fitted, with Adam
 
 
 class Row(NamedTuple):
-    """What one path answers.
+    """Accuracy and KL of one path.
 
     Args:
         name (str): 'teacher', 'student', or a mixed path's name.
@@ -50,7 +50,7 @@ def pure_paths(algorithm: FCFDDistill, batch: dict) -> Tuple[Record, Record, Ten
 
 
 def enter(algorithm: FCFDDistill, path: Path, student: Record, teacher: Record) -> Tensor:
-    """What the bridge of a path gives."""
+    """The output of a path's bridge."""
     source = student if path.direction == 's2t' else teacher
     return algorithm.bridges[path.name](source.features[path.k - 1])
 
@@ -85,9 +85,9 @@ def measure(algorithm: FCFDDistill, batches: Iterable[dict], paths: Sequence[Pat
 
 def calibrate(algorithm: FCFDDistill, batches: Iterable[dict], paths: Sequence[Path],
               bridges: Sequence[Path], steps: int) -> None:
-    """Give bridges and statistics to a pair of networks that was not trained with these paths.
+    """Fit bridges and collect statistics for two networks not trained with these paths.
 
-    The networks stay as they are. A bridge is fitted to the other network's feature by MSE; then
+    The networks are not changed. A bridge is fitted to the other network's feature by MSE; then
     the paths' BatchNorm layers see ``steps`` batches to gather their statistics, as the paper
     does before it tests.
 

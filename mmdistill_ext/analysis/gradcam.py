@@ -18,7 +18,7 @@ from .tables import Table
 
 
 class Look(NamedTuple):
-    """What one network makes of one picture.
+    """The Grad-CAM of one network on one image.
 
     Args:
         heat (np.ndarray): [H, W], 0 to 1; zeros where nothing speaks for the class.
@@ -29,7 +29,7 @@ class Look(NamedTuple):
 
 
 class Network(nn.Module):
-    """A network as the CAM library wants one: a tensor in, what is to be explained out.
+    """A network in the form that the CAM library expects: input tensor to explained score.
 
     Args:
         model (BaseModel): A classifier, segmentor or detector; all of it gets gradients.
@@ -67,7 +67,7 @@ class Network(nn.Module):
     def category(self, inputs: Tensor, samples: list) -> Optional[int]:
         """The class to explain: the answer; of a segmentation the largest class but one.
 
-        The largest is the background, or the road. Detections are explained all together.
+        The largest is the background, or the road. All detections are explained together.
         """
         if self.detects:
             return None

@@ -1,4 +1,4 @@
-"""What every analysis tool begins with, a config and a checkpoint, and what it ends with."""
+"""What the analysis tools share: reading a config and a checkpoint, writing the results."""
 import argparse
 import copy
 from pathlib import Path
@@ -91,7 +91,7 @@ def students(cfg: Config, args: argparse.Namespace) -> Dict[str, BaseModel]:
 
 
 class Batch(NamedTuple):
-    """Some pictures as the networks take them.
+    """A batch in the form that the networks take.
 
     Args:
         student (Tensor): [N, C, H, W].
@@ -116,7 +116,7 @@ def prepare(model: BaseModel, batch: dict) -> Batch:
 
 
 def feature_map(output: Any, layer: str, option: str) -> Tensor:
-    """What a layer gives, if that is a map.
+    """The output of a layer; raises if it is not a feature map.
 
     Args:
         output (Any): What it gives.

@@ -1,4 +1,4 @@
-"""Which weight a loss has in the config, and which one would fit."""
+"""Which weight a loss has in the config, and which one to use instead."""
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Union
@@ -37,7 +37,7 @@ def field_of(loss: str, model: dict) -> str:
 
 
 def loss_at(field: str, cfg: Config) -> Union[dict, str, None]:
-    """What the config states for a loss; None where it leaves the default."""
+    """The config of a loss; None if the config leaves the default."""
     part: Any = cfg.to_dict()
     for key in field.split('.'):
         part = part.get(key) if isinstance(part, dict) else None

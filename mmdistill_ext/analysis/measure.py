@@ -33,7 +33,7 @@ def seconds_of(step: Callable[[], object]) -> float:
 def interleaved_times(steps: Dict[str, Callable[[], object]], rounds: int, warm_up: int = 1,
                       before: Callable[[str, int], object] = lambda name, round_: None,
                       ) -> Dict[str, List[float]]:
-    """Seconds of each step in rounds A B C A B C, so that a slow minute hits all alike.
+    """Seconds of each step in rounds A B C A B C, so that a slow minute affects all alike.
 
     Args:
         steps (dict[str, Callable]): What to time.
@@ -123,14 +123,14 @@ def profiled(step: Callable[[], object]) -> Tuple[Dict[str, float], float]:
 
 
 def shares(operators: Dict[str, float], most: int = 6) -> Dict[str, float]:
-    """Operator -> its share of a step's time, the dearest first."""
+    """Operator -> its share of a step's time, the largest first."""
     total = sum(operators.values())
     dearest = sorted(operators, key=operators.__getitem__, reverse=True)[:most]
     return {name: operators[name] / total for name in dearest}
 
 
 def peak_bytes(step: Callable[[], object]) -> int:
-    """What a step needs of a GPU's memory beside what is there before and after it."""
+    """GPU memory that a step needs beyond what is allocated before and after it."""
     gc.collect()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()

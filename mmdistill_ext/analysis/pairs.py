@@ -1,4 +1,4 @@
-"""Where student and teacher meet: each pair of features that a distillation compares."""
+"""Each pair of student and teacher features that a distillation compares."""
 from typing import Iterator, List, NamedTuple
 
 import torch
@@ -95,7 +95,7 @@ def _of_mappings(algorithm: BaseModel, batch: Batch) -> Iterator[Pair]:
 
 
 def _filled(distiller: ConfigurableDistiller, own: dict, theirs: dict) -> bool:
-    """Whether both recorders saw something; what goes into a loss is computed in training only."""
+    """Whether both recorders hold records; inputs of a loss are computed in training only."""
     return all(record.get('record_idx', 0) < len(recorders.get_recorder(
         record['recorder']).data_buffer) for record, recorders in (
             (own, distiller.student_recorders), (theirs, distiller.teacher_recorders)))

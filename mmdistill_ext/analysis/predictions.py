@@ -1,4 +1,4 @@
-"""What students detect or segment, beside the truth, drawn by OpenMMLab's own visualizers."""
+"""Detections and segmentations beside the ground truth, drawn by OpenMMLab's visualizers."""
 import copy
 from pathlib import Path
 from typing import Callable, Dict, List, NamedTuple, Sequence, Tuple
@@ -41,7 +41,7 @@ def kind_of(model: BaseModel) -> Kind:
     from mmseg.visualization import SegLocalVisualizer
     if isinstance(model, BaseDetector):
         class ReadableVisualizer(DetLocalVisualizer):
-            """Its labels are 6 pixels high on all but large boxes."""
+            """mmdet's labels are only 6 pixels high on all but large boxes."""
 
             def draw_texts(self, *args, font_sizes=FONT, **kwargs):
                 return super().draw_texts(*args, font_sizes=max(font_sizes, FONT), **kwargs)
@@ -106,7 +106,7 @@ def _boxes(instances: BaseDataElement) -> torch.Tensor:
 
 
 def _enlarged(picture: np.ndarray, sample: BaseDataElement) -> Tuple[np.ndarray, BaseDataElement]:
-    """A small picture several times as large, with its boxes and segments."""
+    """Enlarge a small image by a whole factor, with its boxes and segments."""
     times = -(-SIDE // min(picture.shape[:2]))
     sample = copy.deepcopy(sample)
     for name in ('gt_sem_seg', 'pred_sem_seg'):

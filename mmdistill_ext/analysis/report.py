@@ -1,4 +1,4 @@
-"""What a report says of runs: a table and curves for each metric, and the pictures they left."""
+"""Content of a report: for each metric a table and curves of the runs, and their pictures."""
 import csv
 import os
 import statistics
@@ -98,7 +98,7 @@ def _small_table(path: Path) -> Optional[Table]:
 
 
 def _number(cell: str):
-    """What the csv held: a number, nothing, or text."""
+    """A cell of the csv as a number, None or text."""
     for kind in (int, float):
         try:
             return kind(cell)

@@ -54,7 +54,7 @@ class Section(NamedTuple):
 
 
 def render(title: str, sections: List[Section]) -> str:
-    """The page; nothing in it is fetched from anywhere.
+    """The page as one string, which loads nothing from the network.
 
     Args:
         title (str): Of the page.

@@ -1,4 +1,4 @@
-"""What mmengine leaves in a work_dir: curves, step times, the trained student."""
+"""Reads a work_dir of mmengine: curves, step times, the trained student."""
 import copy
 import json
 import statistics

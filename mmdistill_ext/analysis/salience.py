@@ -69,7 +69,7 @@ def table(found: Dict[str, Salience]) -> Table:
 
 
 def summary(found: Dict[str, Salience]) -> Table:
-    """Two numbers a layer: the weak half against the strong one, and the order against the first.
+    """Two numbers for each layer: weak half by strong half, and rank correlation with the first.
 
     Args:
         found (dict[str, Salience]): Name of the checkpoint -> what was measured.
@@ -88,7 +88,7 @@ def weak_share(norms: np.ndarray) -> float:
 
 
 def draw(found: Dict[str, Salience], path: Path) -> None:
-    """A panel a layer, a line a checkpoint: the channels' norms from strong to weak.
+    """One panel for each layer, one line for each checkpoint: channel norms from strong to weak.
 
     Args:
         found (dict[str, Salience]): Name of the checkpoint -> what was measured.

@@ -1,4 +1,4 @@
-"""Teacher's and student's features in one map: do they lie together?"""
+"""The teacher's and the student's features in one t-SNE map."""
 from pathlib import Path
 from typing import Dict, Iterable, List, NamedTuple
 
@@ -32,7 +32,7 @@ class Map(NamedTuple):
 
     @property
     def overlap(self) -> np.ndarray:
-        """[2, N]: which points lie among those of the other network."""
+        """[2, N]: which points have enough neighbours of the other network."""
         return self.others >= ENOUGH
 
 

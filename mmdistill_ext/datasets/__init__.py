@@ -1,4 +1,4 @@
-"""The embedded data: pictures made of what scikit-learn carries, and nothing to download."""
+"""The embedded data: images made from the data that scikit-learn ships; nothing is downloaded."""
 from .load_once import LoadOnce
 from .make import make_data
 from .scenes import SceneSettings

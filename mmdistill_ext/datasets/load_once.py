@@ -8,11 +8,11 @@ from mmengine.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class LoadOnce(BaseTransform):
-    """Run the transforms inside once for every picture, and hand out copies from then on.
+    """Run the inner transforms once for every image, and return copies afterwards.
 
     Put loading and everything that is not random inside. It stands in mmengine's registry, so
-    the pipelines of every OpenMMLab library find it. What is loaded is the process's: data sets
-    with the same transforms share it, and so do processes that are forked off later.
+    the pipelines of every OpenMMLab library find it. The loaded images belong to the
+    process: data sets with the same transforms share them, and so do processes forked later.
 
     Args:
         transforms (list[dict]): The pipeline's beginning.

@@ -1,4 +1,4 @@
-"""Writes the embedded data set: all of it, or nothing."""
+"""Write the embedded data set, completely or not at all."""
 import fcntl
 import json
 import os
@@ -23,8 +23,8 @@ def make_data(out: Path, settings: SceneSettings = DEFAULT, overwrite: bool = Fa
               progress: bool = True) -> bool:
     """Write the data set to ``out``, unless it is there already.
 
-    It is written beside ``out`` and moved there when it is whole. Several processes may call this
-    at once: one writes, the others wait for it.
+    It is written to a folder beside ``out`` and moved when it is complete. Several processes may
+    call this at once: one writes, the others wait for it.
 
     Args:
         out (Path): Folder to write.

@@ -10,7 +10,7 @@ from .sources import PHOTOS, SPLITS, Sources
 
 @dataclass(frozen=True)
 class SceneSettings:
-    """Everything that a data set depends on.
+    """All settings of a data set.
 
     Args:
         train (int): Number of training scenes. Defaults to 1200.
@@ -94,7 +94,7 @@ def draw_scene(sources: Sources, settings: SceneSettings, split: str, index: int
 
 
 def _background(photo: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """A square crop of the photograph, perhaps mirrored, darker or lighter; float, RGB."""
+    """A square crop of the photograph, randomly mirrored and with random brightness; float, RGB."""
     side = int(rng.integers(size // 2, min(photo.shape[:2]) + 1))
     top = int(rng.integers(0, photo.shape[0] - side + 1))
     left = int(rng.integers(0, photo.shape[1] - side + 1))
@@ -107,7 +107,7 @@ def _background(photo: np.ndarray, size: int, rng: np.random.Generator) -> np.nd
 
 def _add_digit(scene: Scene, canvas: np.ndarray, sources: Sources, settings: SceneSettings,
                rng: np.random.Generator) -> None:
-    """Blend one digit in where it hides little of the others; give up after a few places."""
+    """Blend one digit in where it hides little of the others; skip it after a few tries."""
     pick = int(rng.integers(len(sources.labels)))
     for _ in range(10):
         alpha = _place(sources.digits[pick], settings, rng)

@@ -1,4 +1,4 @@
-"""The real pictures that scikit-learn carries, cut into parts that no two splits share."""
+"""The real images that scikit-learn ships, divided so that no two splits share a part."""
 from dataclasses import dataclass
 from typing import List, Tuple
 
@@ -15,7 +15,7 @@ _WIDTH = dict(train=(0.0, 0.55), tune=(0.55, 0.75), val=(0.75, 1.0))
 
 @dataclass
 class Sources:
-    """What the scenes of one split are made of.
+    """The digits and photographs that the scenes of one split are made of.
 
     Args:
         digits (np.ndarray): Digits in [0, 1], shape (N, 8, 8).

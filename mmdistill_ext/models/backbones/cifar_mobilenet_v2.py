@@ -1,4 +1,4 @@
-"""MobileNetV2 (Sandler et al. 2018) as the CIFAR distillation literature has it."""
+"""MobileNetV2 (Sandler et al. 2018) as used in the CIFAR distillation literature."""
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
@@ -12,7 +12,7 @@ STAGES = (((1, 16, 1, 1), (6, 24, 2, 1)),
 
 
 class InvertedResidual(nn.Module):
-    """1x1, depthwise 3x3, linear 1x1; the 1x1 is there even where it does not expand."""
+    """1x1, depthwise 3x3, linear 1x1; the first 1x1 is kept with expansion 1."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, expansion: int) -> None:
         super().__init__()

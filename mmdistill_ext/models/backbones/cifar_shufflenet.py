@@ -85,7 +85,7 @@ class CIFARShuffleNetV1(StagedBackbone):
 
 
 class SplitUnit(nn.Module):
-    """V2, stride 1: half of the channels pass by, the other half is transformed."""
+    """V2, stride 1: half of the channels pass unchanged, the other half is transformed."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -49,7 +49,7 @@ class CIFARVGG(StagedBackbone):
 
     def __init__(self, depth: int, init_cfg=KAIMING, **kwargs) -> None:
         if depth not in CONVS:
-            raise ConfigError(f'CIFARVGG: depth is {depth}, 8 or 13 would fit')
+            raise ConfigError(f'CIFARVGG: depth is {depth}, expected 8 or 13')
         stem, *stages = (
             block(cin, cout, CONVS[depth], pool)
             for cin, cout, pool in zip((3, *WIDTHS), WIDTHS, (False, True, True, True, False)))

@@ -55,7 +55,7 @@ class CIFARWideResNet(StagedBackbone):
     def __init__(self, depth: int, widen_factor: int, init_cfg=KAIMING, **kwargs) -> None:
         blocks, rest = divmod(depth - 4, 6)
         if rest or blocks < 1:
-            raise ConfigError(f'CIFARWideResNet: depth is {depth}, 6n + 4 would fit: 16, 28, 40')
+            raise ConfigError(f'CIFARWideResNet: depth is {depth}, expected 6n + 4: 16, 28, 40')
         stages, channels = [], 16
         for width, stride in ((16, 1), (32, 2), (64, 2)):
             width *= widen_factor

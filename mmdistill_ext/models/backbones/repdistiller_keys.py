@@ -1,4 +1,4 @@
-"""Public checkpoints: which network each is and how its tensors map.
+"""Public checkpoints: the network of each and how its tensor names map.
 
 RepDistiller's CIFAR-100 networks were trained on inputs of mean (0.5071, 0.4867, 0.4408) and
 standard deviation (0.2675, 0.2565, 0.2761), RGB scaled to [0, 1]; logits are the same only on such
@@ -17,7 +17,7 @@ Rules = Tuple[Tuple[str, str], ...]
 
 
 class Network(NamedTuple):
-    """What becomes of one of their networks here."""
+    """The network here that a public checkpoint converts to."""
     backbone: dict
     channels: int  # that reach the classifier
     rules: Rules  # regular expressions, our tensor name -> theirs
@@ -106,7 +106,7 @@ def public_tensors(name: str) -> Dict[str, Tuple[str, Tuple[int, ...]]]:
 
 
 def _difference(name: str, state: Dict[str, Tensor]) -> Tuple[int, str]:
-    """How many tensors are not as in the network, and what to say of them."""
+    """The number of tensors that differ from the network's, and a message about them."""
     public = public_tensors(name)
     missing = [key for key in public if key not in state]
     unexpected = [key for key in state if key not in public]

@@ -57,8 +57,8 @@ class StagedBackbone(BaseModule):
                 raise ConfigError(f'{type(self).__name__}: out_indices has {index}, its outputs '
                                   f'are 0 to {last} ({", ".join(self.outputs)})')
         if not -1 <= frozen_stages <= len(stages):
-            raise ConfigError(f'{type(self).__name__}: frozen_stages is {frozen_stages}, -1 to '
-                              f'{len(stages)} would fit')
+            raise ConfigError(f'{type(self).__name__}: frozen_stages is {frozen_stages}, '
+                              f'expected -1 to {len(stages)}')
         self.frozen = ('stem', *self.outputs)[:frozen_stages + 1]
         for name in self.frozen:
             getattr(self, name).requires_grad_(False)

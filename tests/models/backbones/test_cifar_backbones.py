@@ -103,7 +103,7 @@ def test_initialization():
     (dict(type='CIFARResNet', depth=21), "CIFARResNet: no depth 21, did you mean '.*'20'"),
     (dict(type='CIFARResNet', depth='8x'), "did you mean '8x4'"),
     (dict(type='CIFARWideResNet', depth=18, widen_factor=2), 'CIFARWideResNet: depth is 18'),
-    (dict(type='CIFARVGG', depth=16), 'CIFARVGG: depth is 16, 8 or 13'),
+    (dict(type='CIFARVGG', depth=16), 'CIFARVGG: depth is 16, expected 8 or 13'),
     (dict(type='CIFARShuffleNetV2', out_indices=(4, )), 'out_indices has 4.*layer3, tail'),
 ])
 def test_mistakes_are_named(cfg, message):
