@@ -73,7 +73,9 @@ def dense_terms(answer: Tuple[List[Tensor], List[Tensor]],
     probability = logits_t.detach().sigmoid()
     confident = probability.amax(1) > score_thr
     count = confident.sum().clamp(min=1)
-    box = ((boxes - boxes_t.detach()).square().sum(1) * confident).sum() / (4 * count)
+    # Masked before it is squared: 0 * inf is NaN, forward and backward.
+    difference = torch.where(confident[:, None], boxes - boxes_t.detach(), 0.)
+    box = difference.square().sum() / (4 * count)
     return dict(cls=soft_focal(logits, probability, gamma).sum() / count, box=box)
 
 

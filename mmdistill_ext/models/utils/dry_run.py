@@ -58,8 +58,12 @@ def recorded_places(recorders: RecorderManager) -> List[str]:
 
 @contextmanager
 def untouched(model: nn.Module):
-    """Evaluation mode, no gradient; afterwards modes and random state are as they were."""
+    """Evaluation mode, no gradient; afterwards modes, buffers and random state are as before."""
     modes = [(module, module.training) for module in model.modules()]
+    # Some modules give a buffer another size (EVA-02's position tables), or write into it.
+    buffers = [(module, dict(module._buffers)) for module in model.modules()]
+    values = {buffer: buffer.clone() for _, named in buffers for buffer in named.values()
+              if buffer is not None}
     devices = {p.device.index for p in model.parameters() if p.is_cuda}
     try:
         model.eval()
@@ -68,6 +72,12 @@ def untouched(model: nn.Module):
     finally:
         for module, mode in modes:
             module.training = mode
+        for module, named in buffers:
+            module._buffers.clear()
+            module._buffers.update(named)
+        for buffer, value in values.items():
+            if not torch.equal(buffer, value):
+                buffer.copy_(value)
 
 
 def tiny_batch(model: nn.Module, size: int):

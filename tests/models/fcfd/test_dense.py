@@ -1,5 +1,6 @@
 """FCFD for one-stage detectors against its equations, on small RetinaNets and RepPoints."""
 import copy
+import math
 
 import pytest
 import torch
@@ -7,6 +8,7 @@ from mmengine.optim import OptimWrapper
 
 from mmdistill_ext.analysis.measure import flops_of
 from mmdistill_ext.errors import ConfigError
+from mmdistill_ext.models.fcfd.head_losses import dense_terms
 from tests.models.fcfd.heads import (
     algorithm,
     bridged,
@@ -253,3 +255,19 @@ def test_mixed_precision():
     assert all(v.dtype == torch.float and torch.isfinite(v) for v in added.values())
     sum(added.values()).backward()
     assert all(p.grad is not None for p in model.bridges.parameters())
+
+
+def test_an_infinity_where_the_teacher_is_not_confident_does_not_count():
+    """Not in the loss, and not as a NaN in the gradient."""
+    torch.manual_seed(0)
+    logits, boxes = torch.randn(1, 2, 1, 2).double(), torch.randn(1, 4, 1, 2).double()
+    target_logits = torch.tensor([[[[4., -9.]], [[-9., -9.]]]]).double()  # the second says nothing
+    target_boxes = torch.randn(1, 4, 1, 2).double()
+    expected = dense_terms(([logits], [boxes]), ([target_logits], [target_boxes]))['box']
+    for side in (boxes, target_boxes):
+        side[0, 1, 0, 1] = math.inf
+    boxes.requires_grad_()
+    box = dense_terms(([logits], [boxes]), ([target_logits], [target_boxes]))['box']
+    assert box == expected
+    box.backward()
+    assert boxes.grad.isfinite().all() and boxes.grad[..., 0].abs().min() > 0

@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmpretrain.registry import MODELS
 
-from mmdistill_ext.models.utils.dry_run import dry_run, sizes_of
+from mmdistill_ext.models.utils.dry_run import dry_run, sizes_of, untouched
 
 
 @pytest.mark.parametrize('pixels', [160, (160, 160)])
@@ -19,3 +19,30 @@ def test_a_transformer_that_takes_images_of_one_size_is_tried_on_those(pixels):
     assert sizes_of(model, 200) == [200, 224, 256, 384]
     outputs = dry_run(model, ['backbone'], 'a test')
     assert outputs.size == 160 and outputs['backbone'][0][-1].shape == (2, 16, 100)
+
+
+class Restless(torch.nn.Module):
+    """Resizes one buffer, writes into another and adds a third, in evaluation mode too."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1))
+        self.register_buffer('table', torch.zeros(4))
+        self.register_buffer('count', torch.zeros(()))
+        self.register_buffer('nothing', None)
+
+    def forward(self, x):
+        self.table = torch.zeros(x.shape[-1])
+        self.count += 1
+        self.register_buffer('more', torch.ones(2))
+        return x * self.weight
+
+
+def test_buffers_are_as_before():
+    model = Restless()
+    table, count = model.table, model.count
+    with untouched(model):
+        model(torch.ones(1, 7))
+        assert model.table.shape == (7, ) and model.count == 1
+    assert model.table is table and model.count is count and model.count == 0
+    assert list(model._buffers) == ['table', 'count', 'nothing'] and model.nothing is None
