@@ -15,6 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from packaging.specifiers import SpecifierSet
 
 REPO = Path(__file__).parent.parent
 TORCH = 'def tensor(values):\n    return values\n'
@@ -331,6 +332,16 @@ def test_pins_are_whole(setup_env):
                      'mmpretrain', 'mmrazor', 'joblib', 'numpy', 'opencv-python'):
             assert pins[name]
         assert pins['mmcv'] == '2.1.0' and pins['mmrazor'] == '1.0.0'
+
+
+def test_pins_admit_the_first_release_of_this_python():
+    """Debian 12 has Python 3.11.2, and set-up there must find every pin."""
+    first = f'{sys.version_info[0]}.{sys.version_info[1]}.0'
+    found = {package.metadata['Name']: package.metadata.get('Requires-Python')
+             for package in importlib.metadata.distributions()}
+    assert 'torch' in found
+    assert {name: needs for name, needs in found.items()
+            if needs and first not in SpecifierSet(needs)} == {}
 
 
 def pip(*arguments: str, python: str = sys.executable) -> None:
