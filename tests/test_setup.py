@@ -312,12 +312,14 @@ def test_make_takes_the_first_python_that_runs(tmp_path):
     for name, body in (('python3.11', 'exit 127'), ('python3.12', 'exit 0')):
         (tmp_path / name).write_text(f'#!/bin/sh\n{body}\n')
         (tmp_path / name).chmod(0o755)
-    path = f'{tmp_path}{os.pathsep}/usr/bin{os.pathsep}/bin'
+    # Not what `make test` hands down to a make inside it: flags, and PYTHON where one was named.
+    clean = {name: value for name, value in os.environ.items()
+             if name not in ('MAKEFLAGS', 'MAKELEVEL', 'MFLAGS', 'PYTHON')}
+    clean['PATH'] = f'{tmp_path}{os.pathsep}/usr/bin{os.pathsep}/bin'
 
     def first_line(*arguments: str) -> str:
         return subprocess.run(['make', '-n', 'env', *arguments], cwd=REPO, text=True, check=True,
-                              env=dict(os.environ, PATH=path), capture_output=True
-                              ).stdout.splitlines()[-1]
+                              env=clean, capture_output=True).stdout.splitlines()[-1]
 
     assert first_line() == 'python3.12 tools/setup_env.py --stack default'
     assert first_line('PYTHON=mine') == 'mine tools/setup_env.py --stack default'
