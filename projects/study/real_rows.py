@@ -10,7 +10,6 @@ from mmengine.config import Config
 from projects.where import HOME
 
 EPOCHS, OF = 12, 240  # a twentieth of the recipes' training
-KEEP = 5000  # images of the training set that numbers are chosen on, in no training of a choice
 FCFD = 'fcfd/cls/fcfd_resnet56_resnet20_1xb64_cifar100.py'
 TFFD = 'tffd/cls/tffd_resnet20_1xb128_cifar100.py'
 # What a result depends on; work_dir, imports and the teacher's path are not among it.

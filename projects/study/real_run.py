@@ -9,12 +9,14 @@ and their logs in docs/results/cifar100.
 import argparse
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Sequence
+
+from mmdistill_ext.cli import command as cli
+from mmdistill_ext.errors import ConfigError
 
 OUT, RECORD = Path('work_dirs/study/cifar100'), Path('docs/results_cifar100.json')
 LOGS = Path('docs/results/cifar100')
@@ -23,7 +25,6 @@ DATA, TEACHER = Path('data/cifar100'), Path('checkpoints/cifar100/resnet56.pth')
 
 def check_data() -> None:
     """Say in one line what is missing and where it is to be had."""
-    from mmdistill_ext.errors import ConfigError
     if not (DATA / 'cifar-100-python/train').is_file():
         raise ConfigError(f'no CIFAR-100 in {DATA}: unpack cifar-100-python.tar.gz of '
                           'https://www.cs.toronto.edu/~kriz/cifar.html there')
@@ -39,8 +40,7 @@ def train(name: str, seed: int) -> None:
     from mmengine.runner import Runner, set_random_seed
     from mmrazor.utils import register_all_modules
 
-    import mmdistill_ext  # noqa: F401
-    from mmdistill_ext.analysis.runs import curve, seconds_per_step, write_whole
+    from mmdistill_ext.analysis.runs import curve, read_scalars, seconds_per_step, write_whole
     from projects.study import bf16, cifar  # noqa: F401, registered by name
     from projects.study.real_rows import ROWS, config_of, made_of
     torch.set_num_threads(1)
@@ -51,9 +51,10 @@ def train(name: str, seed: int) -> None:
     runner = Runner.from_cfg(config)
     set_random_seed(seed)  # what was built beside the student has drawn numbers too
     runner.train()
-    points = curve(work_dir, 'accuracy/top1')
+    scalars = read_scalars(work_dir)
+    points = curve(scalars, 'accuracy/top1')
     result = dict(row=name, seed=seed, last=points[-1][1], best=max(v for _, v in points),
-                  curve=points, step=seconds_per_step(work_dir), made_of=made)
+                  curve=points, step=seconds_per_step(scalars), made_of=made)
     write_whole(work_dir / 'result.json', json.dumps(result))
 
 
@@ -86,7 +87,7 @@ def gather() -> None:
         write_whole(LOGS / name, f'{log}\n')
 
 
-def main(argv: Optional[List[str]] = None) -> int:
+def main(argv: Optional[Sequence[str]] = None) -> int:
     from projects.study.real_rows import ROWS
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -99,13 +100,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     if args.one:
         train(args.one[0], int(args.one[1]))
         return 0
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as Ctrl-C does
-    from mmdistill_ext.errors import ConfigError
-    try:
-        check_data()
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 2
+    check_data()
     start, failed = time.time(), []
     while True:
         todo = [run for run in missing(args.rows, args.seeds) if run not in failed]
@@ -129,4 +124,4 @@ def main(argv: Optional[List[str]] = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    cli.main(main, resumable=True)

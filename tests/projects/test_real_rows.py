@@ -115,9 +115,11 @@ def test_cifar_is_read_whatever_its_sums(data):
 
 def test_what_is_missing_is_said_in_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert real_run.main([]) == 2
+    with pytest.raises(SystemExit) as error:
+        real_run.cli.main(lambda _: real_run.main([]), resumable=True)
     said = capsys.readouterr().err
-    assert said.startswith('no CIFAR-100 in data/cifar100: unpack') and len(said.splitlines()) == 1
+    assert error.value.code == 2 and len(said.splitlines()) == 1
+    assert said.startswith('ERROR: no CIFAR-100 in data/cifar100: unpack')
 
 
 def test_what_is_left_to_run_and_the_record(tmp_path, monkeypatch):
