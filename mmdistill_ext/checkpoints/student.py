@@ -70,6 +70,11 @@ def export(path: str, out: str) -> int:
         first = ', '.join(list(checkpoint['state_dict'])[:3])
         raise ConfigError(f"{path} holds no student: no weight's name begins with {PREFIX!r} "
                           f'(found {first}, ...); it may be a student already')
+    return write(checkpoint, out)
+
+
+def write(checkpoint: dict, out: str) -> int:
+    """Write the student of a checkpoint, plain or distilled, as :func:`export` does."""
     student = dict(meta=checkpoint.get('meta', {}), state_dict=weights(checkpoint))
     with whole_file(out) as file:
         torch.save(student, file)

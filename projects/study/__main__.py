@@ -2,6 +2,7 @@
 
     python -m projects.study
     python -m projects.study --tasks cls --rows student mlp --workers 2 --minutes 30
+    python -m projects.study --data cifar100 --rows student fcfd   # real data, see --help after it
 
 It may be interrupted at any time; started again, it goes on where it was, on another machine from
 what docs/results.json holds.
@@ -20,6 +21,7 @@ from mmdistill_ext.cli import command as cli  # noqa: E402
 from mmdistill_ext.datasets import make_data  # noqa: E402
 from mmdistill_ext.datasets.make import MANIFEST  # noqa: E402
 from mmdistill_ext.errors import ConfigError  # noqa: E402
+from projects.study import real_run  # noqa: E402
 from projects.study.cells import Cells  # noqa: E402
 from projects.study.page import write_page  # noqa: E402
 from projects.study.run import run  # noqa: E402
@@ -60,5 +62,13 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     return 0 if whole else 1
 
 
+def choose(argv: Optional[Sequence[str]] = None) -> int:
+    """The embedded data, or ``--data cifar100`` with options of its own."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument('--data', choices=['embedded', 'cifar100'], default='embedded')
+    args, rest = parser.parse_known_args(argv)
+    return real_run.main(rest) if args.data == 'cifar100' else main(rest)
+
+
 if __name__ == '__main__':
-    cli.main(main, resumable=True)
+    cli.main(choose, resumable=True)
