@@ -63,21 +63,21 @@ def check_outputs(link: str, side: str, expected: Expected, records: list) -> No
         'same in training and evaluation')
 
 
-def check_gradient(link: str, places: Sequence[str], features: Sequence[Tensor]) -> None:
-    """Raise if a link cannot teach the student at one of its places.
+def check_gradient(who: str, places: Sequence[str], features: Sequence[Tensor]) -> None:
+    """Raise if what reads these features cannot teach through one of them.
 
     Args:
-        link (str): The name of the link.
-        places (list[str]): Module names in the student, one for each feature.
-        features (list[Tensor]): The student's features.
+        who (str): What reads them, and in which network, for the message.
+        places (list[str]): Module names, one for each feature.
+        features (list[Tensor]): What the modules returned in this step.
     """
     frozen = [place for place, feature in zip(places, features) if not feature.requires_grad]
     if frozen:
         raise ConfigError(
-            f'link {link!r}, student: no gradient reaches a parameter through '
+            f'{who}: no gradient reaches a parameter through '
             f'{", ".join(map(repr, dict.fromkeys(frozen)))}, because it and all before it are '
             'frozen or it runs inside a checkpointed block; name a trainable module '
-            '(frozen_stages) outside of one (with_cp)')
+            '(frozen_stages) outside of one (with_cp, activation_checkpointing)')
 
 
 def _agrees(tensor: Tensor, layout: Layout) -> bool:

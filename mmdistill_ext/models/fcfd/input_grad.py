@@ -1,12 +1,17 @@
 """Going through a frozen network with a gradient for the input alone."""
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import lru_cache
 from typing import Iterator
 
 import torch
+from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
+
+from ...errors import ConfigError
+from .recomputation import checkpointed
 
 
 class _Conv2d(torch.autograd.Function):
@@ -72,19 +77,39 @@ class _KeepLittle(TorchFunctionMode):
         return lean(*args, **kwargs or {})
 
 
+@lru_cache(maxsize=None)  # the line comes once
+def _keep_all(place: str) -> nullcontext:
+    """A recomputation would run without ``_KeepLittle``, and must save as many tensors."""
+    print_log(f'FCFD: the teacher is checkpointed at {place!r}, so all its layers keep for '
+              'backward what PyTorch keeps', logger='current')
+    return nullcontext()
+
+
 @contextmanager
 def input_grad_only(model: nn.Module) -> Iterator[None]:
     """No weight of ``model`` gets a gradient from what runs inside, and little is kept for it.
 
+    A model that is checkpointed keeps for backward what its checkpoints keep.
+
     Args:
         model (nn.Module): Its parameters are as before afterwards, so that it can be trained on
             another path.
+
+    Raises:
+        ConfigError: The model is trained and checkpointed. Its weights would get a gradient,
+            because the recomputation comes after this context has ended.
     """
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    place = checkpointed(model)
+    if trainable and place is not None:
+        raise ConfigError(
+            f'the {type(model).__name__} that FCFD goes through is trained too, and checkpointed '
+            f'at {place!r}: the recomputation would train it on the mixed paths; checkpoint the '
+            'student alone (with_cp=False in the teacher, no activation_checkpointing there)')
     try:
         for parameter in trainable:
             parameter.requires_grad_(False)
-        with _KeepLittle():
+        with _KeepLittle() if place is None else _keep_all(place):
             yield
     finally:
         for parameter in trainable:
