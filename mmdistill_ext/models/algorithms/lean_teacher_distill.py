@@ -155,6 +155,7 @@ class LeanTeacherDistill(SingleTeacherDistill):
         self.teacher.to(DTYPES[dtype])
         for module in self.modules_in_float32():
             module.float()
+        self.teacher.eval()  # again, for modules that cache a weight in it (LeViT)
 
     def _early_stop(self):
         """A context in which the teacher's forward ends after the last feature that is read."""
@@ -281,11 +282,27 @@ class LeanTeacherDistill(SingleTeacherDistill):
     def train(self, mode: bool = True):
         """The student follows ``mode``; a frozen teacher only with its norm layers, if asked."""
         BaseAlgorithm.train(self, mode)  # with what a network has to say of it (norm_eval=True)
-        for module in self.teacher.modules():
-            asked = not self.teacher_norm_eval if isinstance(module, _BatchNorm) \
-                else self.teacher_trainable
-            module.training &= asked
+        norms = [m for m in self.teacher.modules() if isinstance(m, _BatchNorm) and m.training]
+        if not self.teacher_trainable:
+            # Not flag by flag: some modules do more when their mode changes (LeViT).
+            self.teacher.eval()
+        for norm in norms:
+            norm.train(not self.teacher_norm_eval)
         return self
+
+    def __deepcopy__(self, memo: dict) -> 'LeanTeacherDistill':
+        """A copy shares the memory of a frozen teacher's weights: a moving average is a copy.
+
+        Each has parameters of its own, so that one can be moved or cast without the other, and
+        buffers of its own, since the teacher's statistics may move.
+        """
+        if not self.teacher_trainable:
+            memo.update((id(weight), nn.Parameter(weight.detach(), requires_grad=False))
+                        for weight in self.teacher.parameters())
+        other = self.__class__.__new__(self.__class__)
+        memo[id(self)] = other
+        other.__setstate__(copy.deepcopy(self.__reduce_ex__(4)[2], memo))
+        return other
 
 
 def _without_teacher(module: LeanTeacherDistill, state_dict: dict, prefix: str, _) -> None:
