@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_map
 
 from ...errors import ConfigError
 from ..distillers import LinkDistiller
+from ..distillers.step_checks import check_own_losses
 from ..teacher.build import DTYPES, build_teacher, fuse, in_format
 from ..teacher.early_stop import EarlyStop, Reads, reads_of
 from ..teacher.inherit import Inheritance
@@ -230,6 +231,8 @@ class LeanTeacherDistill(SingleTeacherDistill):
             losses.update(add_prefix(self.run_teacher(inputs, data_samples), 'teacher'))
         student_losses = self.run_student(batch_inputs, data_samples)
         if self.calculate_student_loss:
+            if self.student_trainable:
+                check_own_losses(self.student, student_losses)
             losses.update(add_prefix(student_losses, 'student'))
         if not self.distillation_stopped:
             losses.update(add_prefix(self.distiller.compute_distill_losses(), 'distill'))

@@ -19,7 +19,7 @@ from ..losses.distances import at_least_float32
 from ..teacher.build import in_format
 from ..utils.dry_run import dry_run
 from .bridges import bridge_between, check_stages
-from .input_grad import input_grad_only
+from .input_grad import check_not_recomputed, input_grad_only
 from .path_stats import PathStats
 from .paths import Path, PathSampler
 from .recomputation import count_once
@@ -231,9 +231,12 @@ class FCFDDistill(LeanTeacherDistill):
                 return self.student_net.run(path.k, feature)
             no_amp = torch.autocast(feature.device.type, enabled=False) if self.teacher_dtype \
                 else nullcontext()
+            start = feature.grad_fn
             feature = in_format(feature, self.teacher, self.teacher_channels_last)
             with input_grad_only(self.teacher), no_amp:
-                return self.teacher_net.run(path.k, feature, until)
+                outputs = self.teacher_net.run(path.k, feature, until)
+            check_not_recomputed(self.teacher, [start], outputs)
+            return outputs
 
 
 def compare(loss: nn.Module, student: Tensor, teacher: Tensor,

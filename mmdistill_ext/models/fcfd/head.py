@@ -17,7 +17,7 @@ from ..teacher.early_stop import Reads
 from ..utils.dry_run import dry_run, tensors_of
 from .bridges import FCFDBridge
 from .head_checks import check_facts, check_maps, get_head, try_out
-from .input_grad import input_grad_only
+from .input_grad import check_not_recomputed, input_grad_only
 from .path_stats import PathStats
 from .recomputation import count_once
 
@@ -164,8 +164,10 @@ class FCFDHead(LeanTeacherDistill):
         b_st = _through(self.bridges['s2t'], f_s)
         with torch.no_grad():
             target = self.answer('teacher', f_t, *question)
+        starts = [x.grad_fn for x in b_st]
         with self.path_stats.on('s2t'), input_grad_only(self.teacher):
             s2t = self.answer('teacher', b_st, *question)
+        check_not_recomputed(self.teacher, starts, tensors_of(s2t))
         b_ts = _through(self.bridges['t2s'], f_t)
         with self.path_stats.on('t2s'):
             t2s = self.answer('student', b_ts, *question)

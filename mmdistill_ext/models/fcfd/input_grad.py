@@ -1,7 +1,7 @@
 """Going through a frozen network with a gradient for the input alone."""
 from contextlib import contextmanager, nullcontext
 from functools import lru_cache
-from typing import Iterator
+from typing import Any, Iterator, Optional, Sequence
 
 import torch
 from mmengine.logging import print_log
@@ -93,19 +93,10 @@ def input_grad_only(model: nn.Module) -> Iterator[None]:
 
     Args:
         model (nn.Module): Its parameters are as before afterwards, so that it can be trained on
-            another path.
-
-    Raises:
-        ConfigError: The model is trained and checkpointed. Its weights would get a gradient,
-            because the recomputation comes after this context has ended.
+            another path; :func:`check_not_recomputed` says where that needs more.
     """
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     place = checkpointed(model)
-    if trainable and place is not None:
-        raise ConfigError(
-            f'the {type(model).__name__} that FCFD goes through is trained too, and checkpointed '
-            f'at {place!r}: the recomputation would train it on the mixed paths; checkpoint the '
-            'student alone (with_cp=False in the teacher, no activation_checkpointing there)')
     try:
         for parameter in trainable:
             parameter.requires_grad_(False)
@@ -114,3 +105,31 @@ def input_grad_only(model: nn.Module) -> Iterator[None]:
     finally:
         for parameter in trainable:
             parameter.requires_grad_(True)
+
+
+def check_not_recomputed(model: nn.Module, starts: Sequence[Any],
+                         outputs: Sequence[Tensor]) -> None:
+    """Raise if a trained model would get a gradient from what ran in ``input_grad_only``.
+
+    A reentrant checkpoint runs it again in backward, after that context has ended.
+
+    Args:
+        model (nn.Module): What ran. One that is not trained gets no gradient anyway.
+        starts (Sequence): The ``grad_fn`` of its inputs, from before it ran.
+        outputs (Sequence[Tensor]): What it returned.
+    """
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        return
+    seen = set(starts)
+    nodes: list = [output.grad_fn for output in outputs]
+    while nodes:
+        node: Optional[Any] = nodes.pop()
+        if node is None or node in seen:
+            continue
+        if node.name() == 'CheckpointFunctionBackward':
+            raise ConfigError(
+                f'the {type(model).__name__} that FCFD goes through is trained too, and its '
+                'recomputation in backward would train it on the mixed paths; checkpoint the '
+                'student alone (with_cp=False in the teacher, no activation_checkpointing there)')
+        seen.add(node)
+        nodes += [other for other, _ in node.next_functions]

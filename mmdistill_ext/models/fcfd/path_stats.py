@@ -38,7 +38,7 @@ class PathStats(nn.Module):
         super().__init__()
         # Layers are looked up by name when needed: SyncBN takes the place of some after building.
         self._models = {path: model for path, (model, _) in paths.items()}
-        self._unchecked = {path: list(names) for path, (_, names) in paths.items()}
+        self._unchecked = {path: (model, list(names)) for path, (model, names) in paths.items()}
         for path, (model, names) in paths.items():
             layers = {name: model.get_submodule(name) for name in names}
             self.add_module(path, nn.ModuleDict({
@@ -67,15 +67,21 @@ class PathStats(nn.Module):
     @contextmanager
     def _others_keep_still(self, path: str) -> Iterator[None]:
         """Raise if a layer other than BatchNorm moves a buffer; only once, for it takes time."""
-        names = self._unchecked.pop(path, []) if self.training else []
-        layers = [(name, self._models[path].get_submodule(name)) for name in names]
-        before = [(name, layer, key, buffer.clone()) for name, layer in layers
-                  if not isinstance(layer, _BatchNorm)
+        if not self.training or path not in self._unchecked:
+            yield
+            return
+        model, names = self._unchecked.pop(path)
+        layers = {name: model.get_submodule(name) for name in names}
+        before = [(name, layer, key, buffer, buffer._version, buffer.clone())
+                  for name, layer in layers.items() if not isinstance(layer, _BatchNorm)
                   for key, buffer in layer._buffers.items() if buffer is not None]
         yield
-        for name, layer, key, buffer in before:
-            if not torch.equal(layer._buffers[key], buffer):
-                owner = type(self._models[path].get_submodule(name.split('.')[0])).__name__
+        for name, layer, key, buffer, version, value in before:
+            now = layer._buffers.get(key)
+            if now is buffer and buffer._version == version:
+                continue  # without comparing, which would wait for a GPU
+            if now is None or not torch.equal(now, value):
+                owner = type(model.get_submodule(name.split('.')[0])).__name__
                 raise ConfigError(
                     f'FCFD, path {path}: {name!r} of the {owner} moves its buffer {key!r} in '
                     'training, and would move it on this path too; expected a network in which '

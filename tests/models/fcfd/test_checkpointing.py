@@ -3,7 +3,7 @@ import copy
 
 import pytest
 import torch
-from mmengine.model import convert_sync_batchnorm
+from mmengine.model import MMDistributedDataParallel, convert_sync_batchnorm
 from mmengine.optim import OptimWrapper
 from mmengine.runner.activation_checkpointing import turn_on_activation_checkpointing
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -50,8 +50,9 @@ def wrap(model, places):
         module.forward = lambda *x, run=module.forward: checkpoint(run, *x, use_reentrant=False)
 
 
-def train(model, task='cls', steps=2):
-    """Buffers, gradients and losses after some steps, and how often each layer ran."""
+def train(model, task='cls', steps=2, wrapped=None):
+    """Weights, buffers and losses after some steps, and how often each layer ran."""
+    call = model if wrapped is None else MMDistributedDataParallel(model, **wrapped)
     runs = dict.fromkeys((n for n, m in model.named_modules() if isinstance(m, _BatchNorm)), 0)
     for name in runs:
         def count(*_, name=name):
@@ -61,7 +62,7 @@ def train(model, task='cls', steps=2):
         [p for p in model.parameters() if p.requires_grad], .01, momentum=.9))
     for _ in range(steps):
         data = model.data_preprocessor(batch(task, 4), True)
-        losses = model(**dict(data, inputs=data['inputs'].double()), mode='loss')
+        losses = call(**dict(data, inputs=data['inputs'].double()), mode='loss')
         optimizer.update_params(model.parse_losses(losses)[0])
     values = dict(dict(model.named_parameters()), **dict(model.named_buffers()), **losses)
     return {key: value.detach().clone() for key, value in values.items()}, runs
@@ -113,7 +114,7 @@ REFUSED = {  # what mmengine's switch is given: the line
     'architecture.backbone': "FCFD, student: no gradient reaches a parameter through "
                              "'backbone.layer1', 'backbone.layer2', 'backbone.layer3', "
                              "'backbone.layer4', because",
-    'architecture.head': "FCFD, student: no gradient reaches a parameter through 'head', because",
+    'architecture.head': "the student's own losses (loss) have no gradient",
     'teacher.head': "FCFD, path s2t_1: no gradient reaches a parameter through 'head', because",
 }
 
@@ -146,13 +147,53 @@ def test_a_teacher_that_is_trained_too_is_not_checkpointed(checkpointed):
     by_flag = checkpointed == 'with_cp'
     model = classifiers('teacher' if by_flag else None, kind='FCFDOnline')
     if not by_flag:
-        turn_on_activation_checkpointing(model, 'teacher.backbone.layer1')
-    refused(model, 'trained too, and checkpointed', "at 'backbone")
+        turn_on_activation_checkpointing(model, 'teacher.backbone.layer3')
+    refused(model, 'is trained too, and its recomputation')
+
+
+def test_where_no_mixed_path_runs_it_may():
+    model = classifiers(kind='FCFDOnline')
+    turn_on_activation_checkpointing(model, 'teacher.backbone.layer1')
+    assert same(model, classifiers(kind='FCFDOnline'))
+
+
+def test_a_head_that_is_trained_too_is_not_checkpointed():
+    model = algorithm('FCFDSeg', segmentor(4), segmentor(), teacher_trainable=True)
+    train(copy.deepcopy(model), 'seg', steps=1)
+    turn_on_activation_checkpointing(model, 'teacher.decode_head.bottleneck')
+    with pytest.raises(ConfigError, match='is trained too, and its recomputation'):
+        train(model, 'seg')
+
+
+@pytest.mark.parametrize('side', SIDES)
+def test_online_networks_may_be_checkpointed_without_reentry(side):
+    model = classifiers(kind='FCFDOnline')
+    wrap(model, [f'{SIDES[side]}.{block}' for block in BLOCKS])
+    assert same(model, classifiers(kind='FCFDOnline'))
 
 
 def test_an_online_student_may_be_checkpointed():
     fields = dict(kind='FCFDOnline')
     assert same(classifiers('student', **fields), classifiers(**fields))
+
+
+@pytest.fixture
+def one_rank(tmp_path):
+    torch.distributed.init_process_group(
+        'gloo', init_method=f'file://{tmp_path}/store', rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+def test_checkpointing_under_ddp(one_rank):
+    """The weights of a block that several paths recompute are ready more than once."""
+    with pytest.raises(RuntimeError, match='mark a variable ready only once'):
+        train(classifiers('student'), wrapped=dict(find_unused_parameters=True))
+    values, runs = train(classifiers('student'), wrapped=dict(static_graph=True))
+    expected, plain_runs = train(classifiers())
+    for key, value in expected.items():
+        torch.testing.assert_close(values[key], value, rtol=1e-9, atol=1e-12)
+    assert runs != plain_runs
 
 
 def frozen(stages, **fields):
