@@ -1,9 +1,8 @@
 """Getting a teacher ready: strict loading, and what makes its forward cheap."""
 import re
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
-from mmcv.cnn import fuse_conv_bn
 from mmengine.hub import get_config
 from mmengine.model import BaseModel
 from mmrazor.registry import MODELS
@@ -11,7 +10,6 @@ from torch import Tensor, nn
 
 from ...checkpoints.load import load
 from ...errors import ConfigError
-from ..utils.dry_run import tensors_of
 
 DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 SHOWN = 8  # keys named in a message, of each kind
@@ -123,25 +121,6 @@ def awaits_weights(teacher: BaseModel) -> bool:
     """Whether ``init_weights`` will load a checkpoint into a part of the teacher."""
     return not teacher.is_init and any('Pretrained' in str(getattr(module, 'init_cfg', None))
                                        for module in teacher.modules())
-
-
-def fuse(teacher: nn.Module, read: Callable[[], Dict[str, list]]) -> None:
-    """Fold every BatchNorm into the convolution before it; what is read must not change by more.
-
-    Args:
-        teacher (nn.Module): A teacher in evaluation mode; changed in place.
-        read (Callable): Runs it on a fixed input and returns what is read, by place.
-    """
-    before = read()
-    fuse_conv_bn(teacher)
-    after = read()
-    for place, outputs in before.items():
-        for a, b in zip(tensors_of(outputs), tensors_of(after[place])):
-            if (a - b).abs().max() > 1e-3 * a.abs().max():
-                raise ConfigError(
-                    f'teacher_fuse_bn: fusing changes what is read at {place!r} by more than '
-                    'rounding (its layers do not run in the order conv, norm); set '
-                    'teacher_fuse_bn=False')
 
 
 def in_format(inputs: Tensor, teacher: nn.Module, channels_last: bool) -> Tensor:
