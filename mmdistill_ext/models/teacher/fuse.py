@@ -44,8 +44,8 @@ def fuse(teacher: nn.Module, read: Read) -> None:
             if not _close(b, a):
                 raise ConfigError(
                     f'teacher_fuse_bn: fusing changes what is read at {place!r} by more than '
-                    'rounding (something other than the norm layer takes the output of a '
-                    'convolution); set teacher_fuse_bn=False')
+                    'rounding (as where something besides a norm layer takes what a '
+                    'convolution returns); set teacher_fuse_bn=False')
     stay = [name for name, module in teacher.named_modules() if module in watch.feeders]
     if stay:
         print_log(

@@ -136,7 +136,7 @@ class UsedTwice(Net):
 
 
 def test_a_convolution_whose_output_is_used_elsewhere_is_noticed():
-    with pytest.raises(ConfigError, match="changes what is read at 'out'.*other than the norm"):
+    with pytest.raises(ConfigError, match="changes what is read at 'out'.*besides a norm"):
         fused(UsedTwice())
 
 
