@@ -1,29 +1,31 @@
 """Runs the rows on CIFAR-100 that are missing, one after the other, each in a process of its own.
 
-    python -m projects.study.real_run [--rows student fcfd] [--seeds 3] [--minutes 60]
+    python -m projects.study --data cifar100 [--rows student fcfd] [--seeds 3] [--minutes 60]
 
 A run that was cut goes on from its last epoch. Each finished run leaves ``result.json``; all of
 them are gathered in docs/results_cifar100.json, from which the study goes on on another machine,
-and their logs in docs/results/cifar100.
+their logs and the best students in docs/results/cifar100, and the table in docs/results.md.
 """
 import argparse
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Sequence
+
+from mmdistill_ext.cli import command as cli
+from mmdistill_ext.errors import ConfigError
 
 OUT, RECORD = Path('work_dirs/study/cifar100'), Path('docs/results_cifar100.json')
-LOGS = Path('docs/results/cifar100')
+LOGS, PAGE, README = Path('docs/results/cifar100'), Path('docs/results.md'), Path('README.md')
+PUBLISHED = ('student', 'fcfd')  # rows of which a checkpoint is in the repository
 DATA, TEACHER = Path('data/cifar100'), Path('checkpoints/cifar100/resnet56.pth')
 
 
 def check_data() -> None:
     """Say in one line what is missing and where it is to be had."""
-    from mmdistill_ext.errors import ConfigError
     if not (DATA / 'cifar-100-python/train').is_file():
         raise ConfigError(f'no CIFAR-100 in {DATA}: unpack cifar-100-python.tar.gz of '
                           'https://www.cs.toronto.edu/~kriz/cifar.html there')
@@ -39,8 +41,7 @@ def train(name: str, seed: int) -> None:
     from mmengine.runner import Runner, set_random_seed
     from mmrazor.utils import register_all_modules
 
-    import mmdistill_ext  # noqa: F401
-    from mmdistill_ext.analysis.runs import curve, seconds_per_step, write_whole
+    from mmdistill_ext.analysis.runs import curve, read_scalars, seconds_per_step, write_whole
     from projects.study import bf16, cifar  # noqa: F401, registered by name
     from projects.study.real_rows import ROWS, config_of, made_of
     torch.set_num_threads(1)
@@ -51,9 +52,10 @@ def train(name: str, seed: int) -> None:
     runner = Runner.from_cfg(config)
     set_random_seed(seed)  # what was built beside the student has drawn numbers too
     runner.train()
-    points = curve(work_dir, 'accuracy/top1')
+    scalars = read_scalars(work_dir)
+    points = curve(scalars, 'accuracy/top1')
     result = dict(row=name, seed=seed, last=points[-1][1], best=max(v for _, v in points),
-                  curve=points, step=seconds_per_step(work_dir), made_of=made)
+                  curve=points, step=seconds_per_step(scalars), made_of=made)
     write_whole(work_dir / 'result.json', json.dumps(result))
 
 
@@ -75,21 +77,48 @@ def missing(rows: List[str], seeds: int) -> List[tuple]:
 
 
 def gather() -> None:
-    """All results in one file, a line each, and the log of each run that was made here."""
+    """All results in one file, a line each, the log of each run that was made here, the page."""
     from mmdistill_ext.analysis.runs import read_scalars, write_whole
-    lines = [f'"{name}": {json.dumps(result)}' for name, result in sorted(results().items())]
+    from projects.study import real_page
+    found = results()
+    lines = [f'"{name}": {json.dumps(result)}' for name, result in sorted(found.items())]
     write_whole(RECORD, '{\n' + ',\n'.join(lines) + '\n}\n')
     LOGS.mkdir(parents=True, exist_ok=True)
     for path in OUT.glob('*/seed-*/result.json'):
         log = '\n'.join(map(json.dumps, read_scalars(path.parent)))
         name = f'{path.parents[1].name}-{path.parent.name[len("seed-"):]}.json'
         write_whole(LOGS / name, f'{log}\n')
+    for row in PUBLISHED:
+        publish(row, found)
+    real_page.write(found, PAGE, README)
 
 
-def main(argv: Optional[List[str]] = None) -> int:
+def publish(row: str, found: Dict[str, dict]) -> None:
+    """Keep the student of the best run whose checkpoint is at hand, without optimizer and teacher.
+
+    Args:
+        row (str): A key of ``ROWS``.
+        found (dict[str, dict]): All results.
+    """
+    from mmdistill_ext.analysis.runs import last_checkpoint
+    from mmdistill_ext.checkpoints import student
+    runs = [result for result in found.values() if result['row'] == row]
+    for result in sorted(runs, key=lambda result: -result['last']):
+        path = LOGS / f'{row}-{result["seed"]}.pth'
+        checkpoint = last_checkpoint(OUT / row / f'seed-{result["seed"]}')
+        if checkpoint and not path.is_file():
+            for worse in LOGS.glob(f'{row}-*.pth'):
+                worse.unlink()
+            student.write(student.load(str(checkpoint)), str(path))
+        if path.is_file():
+            break  # of a run on another machine, or just written
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
     from projects.study.real_rows import ROWS
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        prog='python -m projects.study --data cifar100', description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--rows', nargs='+', choices=list(ROWS), default=list(ROWS))
     parser.add_argument('--seeds', type=int, default=3)
     parser.add_argument('--minutes', type=float, default=float('inf'),
@@ -99,13 +128,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     if args.one:
         train(args.one[0], int(args.one[1]))
         return 0
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as Ctrl-C does
-    from mmdistill_ext.errors import ConfigError
-    try:
-        check_data()
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 2
+    check_data()
     start, failed = time.time(), []
     while True:
         todo = [run for run in missing(args.rows, args.seeds) if run not in failed]
@@ -129,4 +152,4 @@ def main(argv: Optional[List[str]] = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    cli.main(main, resumable=True)

@@ -207,7 +207,7 @@ class LinkDistiller(ConfigurableDistiller):
             recorders = getattr(self, f'{side}_recorders')
             for expected in places:
                 check_outputs(link.name, side, expected,
-                              recorders.get_recorder(expected.recorder).data_buffer)
+                              recorders.get_recorder(recorder_key(expected.place)).data_buffer)
         if torch.is_grad_enabled() and self.student_has_grad:
             indices = [level.student for level in self.levels[link.name]]
             check_gradient(link.name, [place_of(index.recorder) for index in indices],

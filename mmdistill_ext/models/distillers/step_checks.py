@@ -18,11 +18,9 @@ class Expected(NamedTuple):
     """What one place returned in the dry run.
 
     Args:
-        recorder (str): The name of its recorder.
         place (str): The module's name.
         calls (list[list[Layout]]): For each call, the layout of each tensor.
     """
-    recorder: str
     place: str
     calls: List[List[Layout]]
 
@@ -31,8 +29,7 @@ def expected_of(features: Sequence[DryRunFeature]) -> List[Expected]:
     """What the places of one link and one side returned in the dry run."""
     places: Dict[str, Expected] = {}
     for feature in features:
-        expected = places.setdefault(
-            feature.place, Expected(feature.record.recorder, feature.place, []))
+        expected = places.setdefault(feature.place, Expected(feature.place, []))
         while len(expected.calls) <= feature.record.record_idx:
             expected.calls.append([])
         expected.calls[feature.record.record_idx].append(feature.layout)

@@ -8,12 +8,11 @@ from mmengine.model import BaseModel
 from mmrazor.registry import MODELS
 from torch import Tensor, nn
 
+from ...checkpoints.keys import Difference, misshapen_name
 from ...checkpoints.load import load
 from ...errors import ConfigError
 
 DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
-SHOWN = 8  # keys named in a message, of each kind
-# What PyTorch says of a tensor of another shape.
 MISSHAPEN = re.compile(r'size mismatch for (\S+): .*?\[([\d, ]*)\].*\[([\d, ]*)\]\)\.')
 
 
@@ -75,14 +74,21 @@ def load_strictly(teacher: nn.Module, path: str) -> None:
     # Files of before PyTorch 0.4.1 do not count batches.
     missing = [key for key in missing if not key.endswith('num_batches_tracked')]
     unexpected = [key for key in dict.fromkeys(unexpected) if key in weights]  # not renamed since
-    misshapen = [MISSHAPEN.sub(r'\1 (checkpoint [\2], teacher [\3])', text) for text in misshapen]
-    wrong = [f'{len(keys)} {kind}: {", ".join(keys[:SHOWN])}{", ..." if keys[SHOWN:] else ""}'
-             for kind, keys in (('missing', missing), ('unexpected', unexpected),
-                                ('misshapen', misshapen)) if keys]
-    if wrong:
+    difference = Difference(missing, unexpected, list(map(_shapes_in, misshapen)))
+    if difference.count:
         raise ConfigError(f'teacher_ckpt {path!r} does not fit the teacher '
-                          f'({type(teacher).__name__}): {"; ".join(wrong)}; the config and the '
-                          'checkpoint of one network would fit')
+                          f'({type(teacher).__name__}): {difference}; expected the config and the '
+                          'checkpoint of one network')
+
+
+def _shapes_in(text: str) -> str:
+    """What PyTorch says of a tensor of another shape, in short."""
+    match = MISSHAPEN.search(text)
+    if not match:  # a model's own hook said it
+        return text
+    found, expected = ([int(size) for size in group.split(',') if size]
+                       for group in match.groups()[1:])
+    return misshapen_name(match[1], found, expected)
 
 
 def build_teacher(teacher: Union[BaseModel, dict], checkpoint: Optional[str],
