@@ -245,7 +245,8 @@ class LeanTeacherDistill(SingleTeacherDistill):
         with self.distiller.teacher_recorders, self.distiller.deliveries:
             if self.teacher_trainable:
                 return self.teacher(inputs, data_samples, mode='loss')
-            no_amp = torch.autocast(inputs.device.type, enabled=False) if self.teacher_dtype \
+            device = next(self.teacher.parameters()).device.type
+            no_amp = torch.autocast(device, enabled=False) if self.teacher_dtype \
                 else nullcontext()
             inputs = in_format(inputs, self.teacher, self.teacher_channels_last)
             with torch.no_grad(), no_amp, self._stop:
