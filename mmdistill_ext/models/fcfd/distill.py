@@ -128,9 +128,9 @@ class FCFDDistill(LeanTeacherDistill):
         return None
 
     def outputs_read(self, side: str) -> Dict[str, list]:
-        """What is read, and the logits of a teacher that is fused, which must not change them."""
+        """What is read, and the teacher's logits, which fusing must not change."""
         outputs = super().outputs_read(side)
-        if side == 'teacher' and self.teacher_norm_eval:
+        if side == 'teacher':
             outputs.update(dry_run(self.teacher, ['head'], 'teacher'))
         return outputs
 

@@ -59,11 +59,12 @@ def _pair(value) -> tuple:
     return (value, value) if isinstance(value, int) else tuple(value)
 
 
-def _conv2d(x: Tensor, weight: Tensor, bias=None, stride=1, padding=0, dilation=1, groups=1):
-    if isinstance(padding, str) or x.ndim != 4:
-        return torch.conv2d(x, weight, bias, stride, padding, dilation, groups)
+# Their parameters have PyTorch's names, by which a model may call them.
+def _conv2d(input: Tensor, weight: Tensor, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    if isinstance(padding, str) or input.ndim != 4:
+        return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
     return _Conv2d.apply(
-        x, weight, bias, _pair(stride), _pair(padding), _pair(dilation), groups)
+        input, weight, bias, _pair(stride), _pair(padding), _pair(dilation), groups)
 
 
 def _relu(input: Tensor, inplace: bool = False) -> Tensor:

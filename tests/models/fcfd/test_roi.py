@@ -294,6 +294,16 @@ def test_what_does_not_fit_is_an_error_when_the_model_is_built(case):
     assert '\n' not in str(error.value)
 
 
+def test_strides_and_scales_of_boxes_as_a_tuple_in_one_config_and_a_list_in_the_other():
+    coder = dict(type='DeltaXYWHBBoxCoder', target_means=(0., 0., 0., 0.),
+                 target_stds=(.1, .1, .2, .2))
+    teacher = changed(rcnn(), roi_head__bbox_roi_extractor__featmap_strides=(4, 8, 16, 32),
+                      roi_head__bbox_head__bbox_coder=coder)
+    model = algorithm('FCFDRoI', rcnn(), teacher)
+    deltas = torch.randn(3, 16).double()
+    assert model.rescaled(deltas) is deltas
+
+
 def test_inheriting():
     torch.manual_seed(0)
     teacher = build(rcnn())
