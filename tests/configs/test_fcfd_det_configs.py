@@ -62,6 +62,9 @@ RECIPES = {
         'FCFDDense', 'mmdet::reppoints/reppoints-moment_x101-dconv-c3-c5_fpn-gn_head-gn_2x_coco.py',
         'mmdet::reppoints/reppoints-moment_r50_fpn-gn_head-gn_2x_coco.py', 2, .01,
         inherit=ONE_STAGE),
+    'det/fcfd_neck_gfl_r101_gfl_r50_fpn_1x_coco.py': Recipe(
+        'FCFDDense', 'mmdet::gfl/gfl_r101_fpn_ms-2x_coco.py', 'mmdet::gfl/gfl_r50_fpn_1x_coco.py',
+        2, .01),
     f'seg/fcfd_backbone_pspnet_r101-d8_pspnet_r18-d8_{CITYSCAPES}': Recipe(
         'FCFDSeg', PSPNET, 'mmseg::pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py', 2, .01),
     f'seg/fcfd_backbone_pspnet_r101-d8_deeplabv3_r18-d8_{CITYSCAPES}': Recipe(
@@ -151,8 +154,9 @@ def test_schedule(name):
         assert optimizer.weight_decay == 1e-4 and not optimizer.get('nesterov')
         assert config.default_hooks.checkpoint.by_epoch is False
         return
-    assert config.train_cfg.max_epochs == steps.end == 24 and warm_up.end == 500
-    assert steps.by_epoch and steps.milestones == [16, 22]
+    epochs, milestones = (12, [8, 11]) if '_1x_' in name else (24, [16, 22])
+    assert config.train_cfg.max_epochs == steps.end == epochs and warm_up.end == 500
+    assert steps.by_epoch and steps.milestones == milestones
 
 
 @pytest.mark.parametrize('name', RECIPES)

@@ -1,4 +1,5 @@
 """FCFD, function-consistent feature distillation: all of the method lies in this folder."""
+from . import dense_heads  # noqa: F401, to be registered
 from .bridges import FCFDBridge
 from .dense import FCFDDense
 from .distill import FCFDDistill

@@ -45,7 +45,7 @@ def tensors_of(output) -> List[Tensor]:
         return [output]
     if isinstance(output, dict):
         output = output.values()
-    if isinstance(output, Iterable):
+    if isinstance(output, Iterable) and not isinstance(output, str):  # whose items are strings
         return [tensor for item in output for tensor in tensors_of(item)]
     return []
 
@@ -84,6 +84,8 @@ def tiny_batch(model: nn.Module, size: int):
     """Two tiny images for ``model``, in its dtype, and data samples for detectors and losses."""
     like = next(model.parameters())
     channels = next((p.shape[1] for p in model.parameters() if p.ndim == 4), 3)  # the first conv's
+    if any(type(module).__name__ == 'Focus' for module in model.modules()):
+        channels //= 4  # YOLOX puts four pixels side by side before it
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(2, channels, size, size, generator=generator).to(like)
     shape = (size, size)

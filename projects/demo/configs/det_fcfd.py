@@ -1,4 +1,4 @@
-# FCFD with the dense heads as lenses.
+# FCFD through the dense heads.
 _base_ = '_base_/det.py'
 
 model = dict(

@@ -161,7 +161,7 @@ def strided(config):
 
 
 WRONG = {
-    'classes': (segmentor(), segmentor(num_classes=7), 'the number of classes.* is 4, .* 7'),
+    'classes': (segmentor(), segmentor(num_classes=7), 'num_classes of .* is 4, .* 7'),
     'strides': (segmentor(), strided(segmentor()), r'levels of \(16, 16\) .* levels of \(8, 8\)'),
     'several stages': (segmentor(), segmentor(
         head='FCNHead', in_index=[2, 3], input_transform='resize_concat'),

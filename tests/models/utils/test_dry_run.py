@@ -1,7 +1,9 @@
 """Which image a network is tried on."""
+import mmdet.models  # noqa: F401
 import mmpretrain.models  # noqa: F401
 import pytest
 import torch
+from mmdet.registry import MODELS as DETECTORS
 from mmpretrain.registry import MODELS
 
 from mmdistill_ext.models.utils.dry_run import dry_run, sizes_of, untouched
@@ -19,6 +21,17 @@ def test_a_transformer_that_takes_images_of_one_size_is_tried_on_those(pixels):
     assert sizes_of(model, 200) == [200, 224, 256, 384]
     outputs = dry_run(model, ['backbone'], 'a test')
     assert outputs.size == 160 and outputs['backbone'][0][-1].shape == (2, 16, 100)
+
+
+def test_a_network_that_puts_four_pixels_side_by_side_is_tried_on_three_channels():
+    torch.manual_seed(0)
+    model = DETECTORS.build(dict(
+        type='YOLOX', backbone=dict(type='CSPDarknet', deepen_factor=.1, widen_factor=.125),
+        neck=dict(type='YOLOXPAFPN', in_channels=[32, 64, 128], out_channels=8, num_csp_blocks=1),
+        bbox_head=dict(type='YOLOXHead', num_classes=2, in_channels=8, feat_channels=8)))
+    outputs = dry_run(model, ['neck'], 'a test')
+    assert [x.shape for x in outputs['neck'][0]] == [
+        (2, 8, size, size) for size in (16, 8, 4)]
 
 
 class Restless(torch.nn.Module):
