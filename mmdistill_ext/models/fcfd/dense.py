@@ -66,7 +66,8 @@ class DenseHead(HeadContract[DenseOutputs]):
 
     def outputs(self, returned: tuple) -> DenseOutputs:
         """From what the head returns in its mode."""
-        return DenseOutputs(*map(list, returned), form=self.form)
+        classes, boxes, *quality = map(list, returned)
+        return DenseOutputs(classes, boxes, quality[0] if quality else None, self.form)
 
     def in_strides(self, boxes: Sequence[Tensor]) -> List[Tensor]:
         """From pixels to strides of each level."""

@@ -1,7 +1,7 @@
 """What FCFD needs of a head: two heads agree, one of them runs, and the student's is recorded."""
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Dict, Generic, List, Optional, Tuple, TypeVar
+from typing import Any, ClassVar, Dict, Generic, List, Optional, Tuple, Type, TypeVar
 
 from mmengine.registry import Registry
 from torch import Tensor, nn
@@ -75,7 +75,8 @@ class HeadContract(ABC, Generic[Outputs]):
         return FCFDBridge(source.shape[1], target.shape[1])
 
 
-def find_contract(head: nn.Module, contract: type, side: str, who: str) -> HeadContract:
+def find_contract(head: nn.Module, contract: Type[HeadContract], side: str,
+                  who: str) -> HeadContract:
     """The registered contract for a head.
 
     Args:

@@ -1,11 +1,15 @@
 """FCFD through each of mmdet's dense heads against its equations, on small models."""
 import copy
+import re
+from pathlib import Path
+from textwrap import dedent
 
 import pytest
 import torch
 from mmengine.logging import MessageHub
 
 from mmdistill_ext.errors import ConfigError
+from mmdistill_ext.models.fcfd import HEADS
 from tests.models.fcfd.heads import (
     algorithm,
     bridged,
@@ -120,7 +124,7 @@ def reference(model, inputs, threshold):
         losses[f'loss_{name}_box'] = sum(
             (box_loss(kind, box, target) if sure else 0 * box.sum())
             for box, target, sure in zip(boxes, boxes_t, confident)) / count
-        third = dict(FCOSHead='centerness', ATSSHead='centerness', PAAHead='iou',
+        third = dict(FCOSHead='centerness', ATSSHead='centerness', PAAHead='iou', DDODHead='iou',
                      YOLOXHead='obj').get(kind)
         if third:
             losses[f'loss_{name}_{third}'] = sum(
@@ -161,6 +165,19 @@ def test_losses_and_gradients_are_those_of_the_equations(name, double):
     expected, _ = reference(copied, inputs, half)
     assert all(value > 1e-4 for value in expected.values()), expected
     same_gradients(model, copied, losses_of(model, data), expected)
+
+
+def test_the_pages_head_of_your_own(double):
+    """docs/fcfd_det_seg.md: without its lines the head is not known, with them it is compared."""
+    with pytest.raises(ConfigError, match="student's bbox_head is DDODHead; expected one of"):
+        pair('DDOD')
+    page = (Path(__file__).parents[3] / 'docs/fcfd_det_seg.md').read_text()
+    lines = re.match(r'( {4}.*\n|\n)+', page[page.index('    from mmdistill_ext'):])[0]
+    try:
+        exec(dedent(lines), {'__name__': 'a_page'})
+        test_losses_and_gradients_are_those_of_the_equations('DDOD', None)
+    finally:
+        HEADS.module_dict.pop('DDODHead')
 
 
 @pytest.mark.parametrize('kind', ['one empty', 'all empty'])

@@ -165,10 +165,10 @@ WRONG = {
     'strides': (segmentor(), strided(segmentor()), r'levels of \(16, 16\) .* levels of \(8, 8\)'),
     'several stages': (segmentor(), segmentor(
         head='FCNHead', in_index=[2, 3], input_transform='resize_concat'),
-        r"teacher's FCNHead reads the stages \[2, 3\]"),
+        r'student gives 1 levels of \(16, 16\) and the teacher gives 2 levels of '),
     'low level': (segmentor(), segmentor(
         head='DepthwiseSeparableASPPHead', c1_in_channels=8, c1_channels=4),
-        'teacher: DepthwiseSeparableASPPHead does not run alone on'),
+        'student gives 1 levels .* and the teacher gives 2 levels of '),
     'one channel': (*[segmentor(num_classes=2, out_channels=1)] * 2, 'one channel for two classes'),
     'detectors': (rcnn(), rcnn(), "student: FasterRCNN has no 'decode_head'"),
 }

@@ -19,6 +19,7 @@ DETECTORS = {
     'RTMDet-tiny': 'rtmdet/rtmdet_tiny_8xb32-300e_coco.py',
     'RTMDet-l': 'rtmdet/rtmdet_l_8xb32-300e_coco.py',
 }
+ON_THE_PAGE = {'DDOD': 'ddod/ddod_r50_fpn_1x_coco.py'}  # docs/fcfd_det_seg.md has its contract
 
 
 def detector(name, channels=8, classes=4, **head):
@@ -29,7 +30,8 @@ def detector(name, channels=8, classes=4, **head):
         channels: What the neck gives and the head reads.
         head: Fields of the head.
     """
-    config = get_config(f'mmdet::{DETECTORS[name]}').model.to_dict()
+    path = {**DETECTORS, **ON_THE_PAGE}[name]
+    config = get_config(f'mmdet::{path}').model.to_dict()
     for part in (config['backbone'], config['neck'], config['bbox_head']):
         part.pop('init_cfg', None)
         if 'BN' in part.get('norm_cfg', {}).get('type', ''):
@@ -46,7 +48,7 @@ def detector(name, channels=8, classes=4, **head):
         config['neck']['num_csp_blocks'] = 1
     config['bbox_head'].update(num_classes=classes, in_channels=channels, feat_channels=8,
                                stacked_convs=1, **head)
-    if name.split(',')[0] in ('FCOS', 'ATSS', 'GFL', 'PAA', 'VFNet', 'TOOD'):
+    if name.split(',')[0] in ('FCOS', 'ATSS', 'GFL', 'PAA', 'VFNet', 'TOOD', 'DDOD'):
         config['bbox_head']['norm_cfg'] = dict(type='GN', num_groups=2)
     return dict(config, _scope_='mmdet')
 SEGMENTORS = {
