@@ -33,7 +33,7 @@ class AnchorHead(DenseHead):
         units = [getattr(coder, name) for name in ('means', 'stds', 'normalizer')
                  if hasattr(coder, name)]
         return AnchorSignature(
-            **vars(common), base_sizes=priors.base_sizes, scales=priors.scales.tolist(),
+            **vars(common), base_sizes=list(priors.base_sizes), scales=priors.scales.tolist(),
             ratios=priors.ratios.tolist(),
             bbox_coder=(type(coder).__name__,
                         *(tuple(u) if isinstance(u, Sequence) else u for u in units)))

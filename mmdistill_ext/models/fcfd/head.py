@@ -9,6 +9,7 @@ from mmrazor.models.task_modules import RecorderManager
 from mmrazor.models.utils import add_prefix
 from torch import Tensor, nn
 
+from ...errors import ConfigError
 from ..algorithms.lean_teacher_distill import LeanTeacherDistill
 from ..losses.build import build_loss
 from ..teacher.early_stop import Reads
@@ -20,6 +21,7 @@ from .input_grad import input_grad_only
 from .path_stats import PathStats
 
 SIDES = ('student', 'teacher')
+PIXELS = (128, 384)  # of the images to try: a deformable convolution wants 3 x 3 on every level
 
 
 class FCFDHead(LeanTeacherDistill):
@@ -50,8 +52,7 @@ class FCFDHead(LeanTeacherDistill):
                  **kwargs) -> None:
         super().__init__(distiller=distiller or dict(type='ConfigurableDistiller'), **kwargs)
         heads = {side: self.head(side) for side in SIDES}
-        maps = {side: head.features(self.outputs_read(side)[self.place(side)][0])
-                for side, head in heads.items()}
+        maps = {side: self.maps_read(side) for side in SIDES}
         check_maps(type(self).__name__, **maps)
         pairs = list(zip(maps['student'], maps['teacher']))
         bridge, read = heads['student'].bridge, heads['student'].levels_read()
@@ -94,13 +95,24 @@ class FCFDHead(LeanTeacherDistill):
 
     def outputs_read(self, side: str) -> Dict[str, list]:
         """What is read, and what the head makes of it."""
-        who, place, head = f'{type(self).__name__}, {side}', self.place(side), self.head(side)
-        outputs = {**super().outputs_read(side), **dry_run(getattr(self, side), [place], who)}
-        features = head.features(outputs[place][0])
-        check_features(who, place, features)
-        found = try_out(who, head.head,
-                        lambda maps: self.head_outputs(side, maps, *head.example_inputs), features)
-        return {**outputs, head.place: [found]}
+        others, head, errors = super().outputs_read(side), self.head(side), []
+        who = f'{type(self).__name__}, {side}'
+        for size in PIXELS:
+            maps = self.maps_read(side, size)
+            try:
+                outputs = try_out(who, head.head, lambda maps: self.head_outputs(
+                    side, maps, *head.example_inputs), maps)
+                return {self.place(side): maps, head.place: [outputs], **others}
+            except ConfigError as error:
+                errors.append(error)
+        raise errors[0]
+
+    def maps_read(self, side: str, size: int = PIXELS[0]) -> List[Tensor]:
+        """The maps that a head reads, for a tiny image."""
+        who, place = f'{type(self).__name__}, {side}', self.place(side)
+        maps = self.head(side).features(dry_run(getattr(self, side), [place], who, size)[place][0])
+        check_features(who, place, maps)
+        return maps
 
     def attach_recorders(self) -> None:
         """Record the features of both networks, and what the student's head does in its loss."""

@@ -43,7 +43,7 @@ class RoIHead(HeadContract[RoIOutputs]):
         if getattr(box_head.loss_cls, 'use_sigmoid', False):  # the KL needs classes that exclude
             raise ConfigError(f'{self.who} classifies with sigmoid; expected softmax')
         return RoISignature(
-            box_head.num_classes, _last(self.head.bbox_roi_extractor).featmap_strides,
+            box_head.num_classes, list(_last(self.head.bbox_roi_extractor).featmap_strides),
             box_head.reg_class_agnostic, type(box_head.bbox_coder).__name__)
 
     @property
@@ -70,10 +70,10 @@ class RoIHead(HeadContract[RoIOutputs]):
         """The deltas as the box coder of the other head would have them."""
         logits, deltas = outputs
         own, new = self.box_head.bbox_coder, _last(other.head.bbox_head).bbox_coder
-        if (own.means, own.stds) == (new.means, new.stds):
+        scales = [tuple(scale) for scale in (own.means, own.stds, new.means, new.stds)]
+        if scales[:2] == scales[2:]:
             return outputs
-        means, stds, new_means, new_stds = map(
-            deltas.new_tensor, (own.means, own.stds, new.means, new.stds))
+        means, stds, new_means, new_stds = map(deltas.new_tensor, scales)
         boxes = deltas.unflatten(1, (-1, 4))
         return logits, ((boxes * stds + means - new_means) / new_stds).flatten(1)
 
