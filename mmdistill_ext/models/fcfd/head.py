@@ -11,14 +11,16 @@ from torch import Tensor, nn
 
 from ...errors import ConfigError
 from ..algorithms.lean_teacher_distill import LeanTeacherDistill
+from ..distillers.step_checks import check_gradient
 from ..losses.build import build_loss
 from ..teacher.early_stop import Reads
-from ..utils.dry_run import dry_run
+from ..utils.dry_run import dry_run, tensors_of
 from .bridges import FCFDBridge
 from .head_checks import check_features, check_maps, check_signatures, get_head, try_out
 from .head_contract import HeadContract, find_contract
-from .input_grad import input_grad_only
+from .input_grad import check_not_recomputed, input_grad_only
 from .path_stats import PathStats
+from .recomputation import count_once
 
 SIDES = ('student', 'teacher')
 PIXELS = (128, 384)  # of the images to try: a deformable convolution wants 3 x 3 on every level
@@ -133,6 +135,7 @@ class FCFDHead(LeanTeacherDistill):
              data_samples: Optional[List[BaseDataElement]] = None,
              teacher_inputs: Optional[Tensor] = None) -> LossResults:
         """The student's own losses, the distiller's, and those of FCFD."""
+        count_once(self)
         with self.records['student'], self.records['teacher']:
             losses = super().loss(batch_inputs, data_samples, teacher_inputs)
         seen = {side: {name: recorder.data_buffer for name, recorder in records.recorders.items()}
@@ -153,16 +156,28 @@ class FCFDHead(LeanTeacherDistill):
         b_st = _through(self.bridges['s2t'], f_s)
         with torch.no_grad():
             target = self.head_outputs('teacher', f_t, *inputs)
+        starts = [x.grad_fn for x in b_st]
         with self.path_stats.on('s2t'), input_grad_only(self.teacher):
             s2t = self.head_outputs('teacher', b_st, *inputs)
+        check_not_recomputed(self.teacher, starts, tensors_of(s2t))
         b_ts = _through(self.bridges['t2s'], f_t)
         with self.path_stats.on('t2s'):
             t2s = self.head_outputs('student', b_ts, *inputs)
+        self._check_gradients(f_s, kd=own, s2t=s2t, t2s=t2s)
         losses = dict(loss_app=sum(map(self.loss_app, b_st, f_t)))
         for path, outputs in dict(kd=own, s2t=s2t, t2s=t2s).items():
             losses.update({f'loss_{path}_{term}': value
                            for term, value in self.loss_func(outputs, target).items()})
         return losses
+
+    def _check_gradients(self, features: List[Tensor], **paths: Any) -> None:
+        """Raise if one of the terms would teach nothing."""
+        if self.student_trainable and torch.is_grad_enabled():
+            name, place = type(self).__name__, self.place('student')
+            check_gradient(f'{name}, student', [place] * len(features), features)
+            for path, outputs in paths.items():
+                found = tensors_of(outputs)
+                check_gradient(f'{name}, {path}', [self.contract.place] * len(found), found)
 
 
 def _through(bridges: Sequence[FCFDBridge], features: List[Tensor]) -> List[Tensor]:

@@ -43,7 +43,7 @@ class HeadContract(ABC, Generic[Outputs]):
     example_inputs: ClassVar[tuple] = ()  # what a head takes beside features, for a dry run
 
     def __init__(self, head: nn.Module, kind: str, side: str, who: str) -> None:
-        self.head, self.kind, self.side = head, kind, side
+        self.head, self.kind, self.side, self.label = head, kind, side, f'{who}, {side}'
         self.who = f"{who}: the {side}'s {type(head).__name__}"
 
     @abstractmethod

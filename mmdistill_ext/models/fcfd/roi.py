@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ...errors import ConfigError
 from .head import FCFDHead
+from .head_checks import check_one_softmax
 from .head_contract import HEADS, HeadContract, Signature
 
 RoIOutputs = Tuple[Tensor, Tensor]  # class logits [R, classes + 1], deltas [R, 4 or 4 * classes]
@@ -40,6 +41,7 @@ class RoIHead(HeadContract[RoIOutputs]):
             raise ConfigError(f'{self.who} takes {", ".join(arguments)}; expected a head that is '
                               f'called as StandardRoIHead{kinds}')
         box_head = self.box_head
+        check_one_softmax(self.label, box_head)
         if getattr(box_head.loss_cls, 'use_sigmoid', False):  # the KL needs classes that exclude
             raise ConfigError(f'{self.who} classifies with sigmoid; expected softmax')
         return RoISignature(

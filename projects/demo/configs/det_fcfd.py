@@ -1,4 +1,4 @@
-# FCFD through the dense heads.
+# FCFD: both features through both dense heads.
 _base_ = '_base_/det.py'
 
 model = dict(

@@ -1,4 +1,4 @@
-# FCFD through the decode heads.
+# FCFD: both features through both decode heads.
 _base_ = '_base_/seg.py'
 
 model = dict(
