@@ -46,6 +46,8 @@ def table8(inherit=()):
 R101_R50 = 'neck_faster-rcnn_r101_faster-rcnn_r50'
 ONE_STAGE = ('neck', 'bbox_head')
 PSPNET = 'mmseg::pspnet/pspnet_r101-d8_4xb2-40k_cityscapes-512x1024.py'
+MIT = '8xb1-160k_cityscapes-1024x1024.py'
+SEGFORMER = f'seg/fcfd_backbone_segformer_b2_segformer_b0_{MIT}'
 RECIPES = {
     'det/fcfd_neck_faster-rcnn_r101_faster-rcnn_r18_1xb8-amp-1x_coco.py': paper('r101', 'R18'),
     f'det/fcfd_{R101_R50}_1xb8-amp-1x_coco.py': paper('r101', CAFFE),
@@ -62,11 +64,16 @@ RECIPES = {
         'FCFDDense', 'mmdet::reppoints/reppoints-moment_x101-dconv-c3-c5_fpn-gn_head-gn_2x_coco.py',
         'mmdet::reppoints/reppoints-moment_r50_fpn-gn_head-gn_2x_coco.py', 2, .01,
         inherit=ONE_STAGE),
+    'det/fcfd_neck_gfl_r101_gfl_r50_fpn_1x_coco.py': Recipe(
+        'FCFDDense', 'mmdet::gfl/gfl_r101_fpn_ms-2x_coco.py', 'mmdet::gfl/gfl_r50_fpn_1x_coco.py',
+        2, .01),
     f'seg/fcfd_backbone_pspnet_r101-d8_pspnet_r18-d8_{CITYSCAPES}': Recipe(
         'FCFDSeg', PSPNET, 'mmseg::pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py', 2, .01),
     f'seg/fcfd_backbone_pspnet_r101-d8_deeplabv3_r18-d8_{CITYSCAPES}': Recipe(
         'FCFDSeg', PSPNET, 'mmseg::deeplabv3/deeplabv3_r18-d8_4xb2-80k_cityscapes-512x1024.py', 2,
         .01),
+    SEGFORMER: Recipe('FCFDSeg', f'mmseg::segformer/segformer_mit-b2_{MIT}',
+                      f'mmseg::segformer/segformer_mit-b0_{MIT}', 1, 6e-5),
 }
 
 
@@ -128,6 +135,15 @@ def test_the_papers_optimizer_decays_all_but_batch_norm():
 def test_schedule(name):
     recipe, config = RECIPES[name], load(f'fcfd/{name}')
     optimizer = config.optim_wrapper.optimizer
+    if name == SEGFORMER:  # mmseg's own but for the model
+        theirs = get_config(recipe.student)
+        for found, expected in zip(
+                (config.optim_wrapper, config.train_cfg, *config.param_scheduler),
+                (theirs.optim_wrapper, theirs.train_cfg, *theirs.param_scheduler)):
+            assert dict(found, _scope_='mmseg') == dict(expected, _scope_='mmseg')
+        assert (optimizer.type, optimizer.lr, config.train_cfg.max_iters) == ('AdamW', 6e-5, 160000)
+        assert config.train_dataloader.batch_size == recipe.images
+        return
     assert (optimizer.type, optimizer.lr, optimizer.momentum) == ('SGD', recipe.lr, .9)
     assert (config.optim_wrapper.type == 'AmpOptimWrapper') == recipe.amp
     assert config.train_dataloader.batch_size == recipe.images
@@ -151,8 +167,9 @@ def test_schedule(name):
         assert optimizer.weight_decay == 1e-4 and not optimizer.get('nesterov')
         assert config.default_hooks.checkpoint.by_epoch is False
         return
-    assert config.train_cfg.max_epochs == steps.end == 24 and warm_up.end == 500
-    assert steps.by_epoch and steps.milestones == [16, 22]
+    epochs, milestones = (12, [8, 11]) if '_1x_' in name else (24, [16, 22])
+    assert config.train_cfg.max_epochs == steps.end == epochs and warm_up.end == 500
+    assert steps.by_epoch and steps.milestones == milestones
 
 
 @pytest.mark.parametrize('name', RECIPES)

@@ -40,7 +40,7 @@ class FCFDBridge(BaseConnector):
                  post_relu: bool = False) -> None:
         super().__init__()
         if scale not in CONVS:
-            raise ConfigError(f'FCFDBridge: scale is {scale:g}; 0.5, 1 and 2 would fit')
+            raise ConfigError(f'FCFDBridge: scale is {scale:g}; expected one of 0.5, 1, 2')
         self.conv = CONVS[scale](in_channels, out_channels)
         self.bn = nn.BatchNorm2d(out_channels)
         # inplace: what the BatchNorm gave is not kept beside it for backward
@@ -66,8 +66,8 @@ def bridge_between(source: Feature, target: Feature) -> FCFDBridge:
         factor = heights if heights == widths else f'{heights} by {widths}'
         raise ConfigError(
             f'FCFD: no bridge from {source} to {target} (C, H, W; images of {source.image} and '
-            f'{target.image} pixels): the size changes {factor} times, and 1/2, 1 and 2 would '
-            'fit; name stages that line up in student_stages and teacher_stages')
+            f'{target.image} pixels): the size changes {factor} times; expected one of '
+            '1/2, 1, 2; name stages that line up in student_stages and teacher_stages')
     return FCFDBridge(source.channels, target.channels, float(heights), target.post_relu)
 
 

@@ -1,10 +1,12 @@
-"""Whether two heads can be lenses for each other's features: found out when a model is built."""
-from typing import Any, Callable, Dict, List
+"""Whether two heads can take each other's features: found out when a model is built."""
+from dataclasses import fields
+from typing import Any, Callable, List
 
 from torch import Tensor, nn
 
 from ...errors import ConfigError
 from ..utils.dry_run import untouched
+from .head_contract import Signature
 
 
 def get_head(model: nn.Module, name: str, who: str) -> nn.Module:
@@ -16,23 +18,40 @@ def get_head(model: nn.Module, name: str, who: str) -> nn.Module:
         who (str): Who asks, and for which side, for the message.
     """
     if not hasattr(model, name):
-        raise ConfigError(f'{who}: {type(model).__name__} has no {name!r}, which is the lens')
+        raise ConfigError(f'{who}: {type(model).__name__} has no {name!r}; expected a model with '
+                          'one')
     return getattr(model, name)
 
 
-def check_facts(who: str, head: str, student: Dict[str, Any], teacher: Dict[str, Any]) -> None:
-    """Stops where an answer would mean something else in the other head.
+def check_signatures(who: str, head: str, student: Signature, teacher: Signature) -> None:
+    """Raise if the two heads' outputs are not comparable.
 
     Args:
         who (str): Who asks.
         head (str): What the heads are called.
-        student (dict[str, Any]): What must agree, by name, most important first.
-        teacher (dict[str, Any]): The same; after the first difference it may lack names.
+        student (Signature): What must agree, most important first.
+        teacher (Signature): The same; after the first difference it may lack fields.
     """
-    for name, own in student.items():
-        if own != teacher[name]:
+    for name in (field.name for field in fields(student)):
+        own, other = getattr(student, name), getattr(teacher, name)
+        if own != other:
             raise ConfigError(f"{who}: {name} of the student's {head} is {own}, of the teacher's "
-                              f'{teacher[name]}; they must agree')
+                              f'{other}; they must agree')
+
+
+def check_features(who: str, place: str, features: List[Any]) -> None:
+    """Raise if what a head reads is not feature maps.
+
+    Args:
+        who (str): Who asks, and for which side.
+        place (str): The module that gives them.
+        features (list): What it gave, by level.
+    """
+    for x in features:
+        if not isinstance(x, Tensor) or x.ndim != 4:
+            found = list(x.shape) if isinstance(x, Tensor) else type(x).__name__
+            raise ConfigError(f'{who}: a level of {place!r} is {found}; expected feature maps '
+                              '[N, C, H, W]')
 
 
 def check_one_softmax(who: str, head: nn.Module) -> None:
@@ -45,11 +64,11 @@ def check_one_softmax(who: str, head: nn.Module) -> None:
     name, instances = type(head).__name__, getattr(head, 'num_instance', 1)
     if instances != 1:
         raise ConfigError(f'{who}: {name} gives the class logits of {instances} instances side by '
-                          'side; a head that gives those of one would fit')
+                          'side; expected those of one')
     if head.custom_activation:
         raise ConfigError(f'{who}: {name} with {type(head.loss_cls).__name__} does not turn its '
-                          'class logits into probabilities by one softmax; CrossEntropyLoss in '
-                          'loss_cls would fit')
+                          'class logits into probabilities by one softmax; expected '
+                          'CrossEntropyLoss in loss_cls')
 
 
 def check_maps(who: str, student: List[Tensor], teacher: List[Tensor]) -> None:
@@ -62,20 +81,22 @@ def check_maps(who: str, student: List[Tensor], teacher: List[Tensor]) -> None:
                           'of the levels must agree')
 
 
-def try_out(who: str, head: nn.Module, answer: Callable[[List[Tensor]], Any],
+def try_out(who: str, head: nn.Module, run: Callable[[List[Tensor]], Any],
             features: List[Tensor]) -> Any:
-    """What a head answers to features alone, without the rest of its model.
+    """The outputs of a head on features alone, without the rest of its model.
 
     Args:
         who (str): Who asks, and for which side.
-        head (nn.Module): The head that ``answer`` calls.
-        answer (Callable): Calls it.
+        head (nn.Module): The head that ``run`` calls.
+        run (Callable): Calls it.
         features (list[Tensor]): What it would get.
     """
     features = [x.to(next(head.parameters()).dtype) for x in features]
     try:
         with untouched(head):
-            return answer(features)
+            return run(features)
+    except ConfigError:
+        raise
     except Exception as error:  # whatever a head makes of what it was not made for
         raise ConfigError(f'{who}: {type(head).__name__} does not run alone on '
                           f'{[list(x.shape) for x in features]}: {error!r}') from error

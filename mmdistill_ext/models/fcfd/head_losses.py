@@ -1,9 +1,9 @@
-"""How two answers of a head are compared in FCFD, for the three kinds of heads.
+"""How the outputs of two heads are compared in FCFD, for the three families of heads.
 
-Each function returns a dict of terms; the target never gets a gradient. An answer that equals its
-target costs nothing.
+Each function returns a dict of terms; the target never gets a gradient. Outputs that equal their
+target cost nothing.
 """
-from typing import Dict, List, Tuple
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import torch
 from mmrazor.registry import MODELS
@@ -16,15 +16,15 @@ from ..losses.feature_l2 import feature_mse
 from ..losses.kd import kl_divergence
 
 
-def roi_terms(answer: Tuple[Tensor, Tensor], target: Tuple[Tensor, Tensor]) -> Dict[str, Tensor]:
+def roi_terms(outputs: Tuple[Tensor, Tensor], target: Tuple[Tensor, Tensor]) -> Dict[str, Tensor]:
     """KL of the class logits (mean over the proposals), MSE of the box deltas; 0 without proposals.
 
     Args:
-        answer (tuple[Tensor, Tensor]): Class logits ``[R, classes + 1]``, deltas ``[R, 4]`` or
+        outputs (tuple[Tensor, Tensor]): Class logits ``[R, classes + 1]``, deltas ``[R, 4]`` or
             ``[R, 4 * classes]``.
         target (tuple[Tensor, Tensor]): The same shapes.
     """
-    (logits, deltas), (logits_t, deltas_t) = answer, target
+    (logits, deltas), (logits_t, deltas_t) = outputs, target
     if len(logits) == 0:
         return dict(cls=at_least_float32(logits).sum(), box=at_least_float32(deltas).sum())
     return dict(cls=kl_divergence(at_least_float32(logits), at_least_float32(logits_t.detach())),
@@ -46,54 +46,148 @@ def soft_focal(logits: Tensor, target: Tensor, gamma: float = 2.) -> Tensor:
     return (target - logits.sigmoid()).abs().pow(gamma) * bce
 
 
-def dense_terms(answer: Tuple[List[Tensor], List[Tensor]],
-                target: Tuple[List[Tensor], List[Tensor]],
-                score_thr: float = .05,
-                gamma: float = 2.) -> Dict[str, Tensor]:
-    """Soft focal loss of the class maps, MSE of the boxes where the target is confident.
+def binary_kl(logits: Tensor, target_logits: Tensor) -> Tensor:
+    """``KL(t || sigmoid(x))`` of two classes, element by element.
 
-    The target is confident at a prior where the probability of some class is above ``score_thr``.
-    The class term is summed over priors and classes and divided by the number of confident
-    priors (at least 1), as the focal loss is by that of positive ones.
+    Binary cross-entropy with a probability t in the place of the label, less what it costs where
+    the two agree.
 
     Args:
-        answer (tuple[list[Tensor], list[Tensor]]): Level by level class logits
-            ``[N, A * classes, H, W]`` and boxes ``[N, A * 4, H, W]``, A priors at each position.
-        target (tuple[list[Tensor], list[Tensor]]): The same shapes.
+        logits (Tensor): x.
+        target_logits (Tensor): Those of t.
+    """
+    def bce(x):
+        return F.binary_cross_entropy_with_logits(x, target, reduction='none')
+
+    target = target_logits.sigmoid()
+    return bce(logits) - bce(target_logits)
+
+
+def soft_varifocal(logits: Tensor, target_logits: Tensor, threshold: float, alpha: float = .75,
+                   gamma: float = 2.) -> Tensor:
+    """The varifocal loss with a probability t in the place of the IoU, element by element.
+
+    ``t * KL(t || sigmoid(x))`` where t is above ``threshold``, as at a positive, elsewhere
+    ``alpha * |t - sigmoid(x)|^gamma * BCE(sigmoid(x), t)``, which is its form for negatives.
+
+    Args:
+        logits (Tensor): x.
+        target_logits (Tensor): Those of t.
+        threshold (float): From 0 to 1.
+        alpha (float): Defaults to 0.75.
+        gamma (float): Defaults to 2.
+    """
+    target = target_logits.sigmoid()
+    return torch.where(target > threshold, target * binary_kl(logits, target_logits),
+                       alpha * soft_focal(logits, target, gamma))
+
+
+class DenseForm(NamedTuple):
+    """How the outputs of a kind of dense head are compared.
+
+    Args:
+        classes (str): 'focal' (quality focal loss too), 'varifocal', or 'binary': cross-entropy
+            where the target is confident.
+        bins (int): 1 where a side of a box is a number; else the entries of the distribution that
+            stands for it.
+        quality (str, optional): What the third branch estimates: 'centerness' and 'iou' are
+            compared where the target is confident, 'obj' (is there an object?) everywhere.
+    """
+    classes: str = 'focal'
+    bins: int = 1
+    quality: Optional[str] = None
+
+
+class DenseOutputs(NamedTuple):
+    """What a dense head gives, level by level, with A priors at each position.
+
+    Args:
+        classes (list[Tensor]): Logits ``[N, A * classes, H, W]``.
+        boxes (list[Tensor]): ``[N, A * 4, H, W]``, in units in which all levels count alike; or
+            logits of distributions ``[N, A * 4 * bins, H, W]``.
+        quality (list[Tensor], optional): Logits of the third branch ``[N, A, H, W]``.
+        form (DenseForm): How they are compared.
+    """
+    classes: List[Tensor]
+    boxes: List[Tensor]
+    quality: Optional[List[Tensor]] = None
+    form: DenseForm = DenseForm()
+
+
+def dense_terms(outputs: DenseOutputs,
+                target: DenseOutputs,
+                score_thr: float = .05,
+                gamma: float = 2.) -> Dict[str, Tensor]:
+    """The class maps by the loss they are trained with, the boxes where the target is confident.
+
+    The target is confident at a prior where the probability of some class (times that of an
+    object, where a branch gives it) is above ``score_thr``. Classes, and the third branch, are
+    summed over the priors and divided by the number of confident ones (at least 1), as the focal
+    loss is by that of positive ones. A box is the mean of its sides: their squared difference, or
+    the KL of their distributions.
+
+    Args:
+        outputs (DenseOutputs): Of the head that learns.
+        target (DenseOutputs): The same shapes.
         score_thr (float): Defaults to 0.05.
         gamma (float): Defaults to 2.
     """
-    priors = [boxes.shape[1] // 4 for boxes in answer[1]]
+    form = outputs.form
+    priors = [boxes.shape[1] // (4 * form.bins) for boxes in outputs.boxes]
 
     def rows(maps):
         return at_least_float32(torch.cat([x.permute(0, 2, 3, 1).reshape(-1, x.shape[1] // a)
-                                for x, a in zip(maps, priors)]))
+                                           for x, a in zip(maps, priors)]))
 
-    (logits, boxes), (logits_t, boxes_t) = map(rows, answer), map(rows, target)
-    probability = logits_t.detach().sigmoid()
-    confident = probability.amax(1) > score_thr
+    logits, boxes = rows(outputs.classes), rows(outputs.boxes)
+    logits_t, boxes_t = rows(target.classes).detach(), rows(target.boxes).detach()
+    probability = logits_t.sigmoid()
+    score = probability.amax(1)
+    if form.quality:
+        quality, quality_t = rows(outputs.quality), rows(target.quality).detach()
+        if form.quality == 'obj':
+            score = score * quality_t[:, 0].sigmoid()
+    confident = score > score_thr
     count = confident.sum().clamp(min=1)
-    # Masked before it is squared: 0 * inf is NaN, forward and backward.
-    difference = torch.where(confident[:, None], boxes - boxes_t.detach(), 0.)
-    box = difference.square().sum() / (4 * count)
-    return dict(cls=soft_focal(logits, probability, gamma).sum() / count, box=box)
+
+    def where_confident(x):  # masked before it is compared: 0 * inf is NaN, forward and backward
+        return torch.where(confident[:, None], x, 0.)
+
+    if form.classes == 'focal':
+        cls = soft_focal(logits, probability, gamma)
+    elif form.classes == 'varifocal':
+        cls = soft_varifocal(logits, logits_t, score_thr, gamma=gamma)
+    else:
+        cls = binary_kl(where_confident(logits), where_confident(logits_t))
+    terms = dict(cls=cls.sum() / count)
+    if form.bins == 1:
+        terms['box'] = where_confident(boxes - boxes_t).square().sum() / (4 * count)
+    else:
+        sides, sides_t = (where_confident(x).reshape(-1, form.bins) for x in (boxes, boxes_t))
+        terms['box'] = kl_divergence(sides, sides_t) * len(sides) / (4 * count)
+    if form.quality == 'obj':
+        terms['obj'] = binary_kl(quality, quality_t).sum() / count
+    elif form.quality:
+        kl = binary_kl(where_confident(quality), where_confident(quality_t))
+        terms[form.quality] = kl.sum() / count
+    return terms
 
 
-def pixel_terms(answer: Tensor, target: Tensor) -> Dict[str, Tensor]:
+def pixel_terms(outputs: Tensor, target: Tensor) -> Dict[str, Tensor]:
     """KL of the class logits, mean over all pixels of the batch.
 
     Args:
-        answer (Tensor): ``[N, classes, H, W]``.
+        outputs (Tensor): ``[N, classes, H, W]``.
         target (Tensor): The same shape.
     """
     def rows(x):
         return at_least_float32(x).permute(0, 2, 3, 1).flatten(0, 2)
 
-    return dict(kl=kl_divergence(rows(answer), rows(target.detach())))
+    return dict(kl=kl_divergence(rows(outputs), rows(target.detach())))
 
 
-class _AnswerLoss(nn.Module):
-    """All terms of an answer, weighted.
+class _HeadLoss(nn.Module):
+    """All terms of a head's outputs, weighted.
 
     Args:
         loss_weight (float): Defaults to 1.
@@ -108,7 +202,7 @@ class _AnswerLoss(nn.Module):
 
 
 @MODELS.register_module()
-class RoIAnswerLoss(_AnswerLoss):
+class RoIAnswerLoss(_HeadLoss):
     """See :func:`roi_terms`.
 
     Examples:
@@ -119,12 +213,12 @@ class RoIAnswerLoss(_AnswerLoss):
         {'cls': tensor(0.), 'box': tensor(2.)}
     """
 
-    def forward(self, answer, target) -> Dict[str, Tensor]:
-        return self._weighted(roi_terms(answer, target))
+    def forward(self, outputs, target) -> Dict[str, Tensor]:
+        return self._weighted(roi_terms(outputs, target))
 
 
 @MODELS.register_module()
-class DenseAnswerLoss(_AnswerLoss):
+class DenseAnswerLoss(_HeadLoss):
     """See :func:`dense_terms`.
 
     Args:
@@ -135,8 +229,10 @@ class DenseAnswerLoss(_AnswerLoss):
     Examples:
         >>> import torch
         >>> from mmdistill_ext.models.fcfd import DenseAnswerLoss
+        >>> from mmdistill_ext.models.fcfd.head_losses import DenseOutputs
         >>> logits, boxes = [torch.full((2, 3, 8, 8), 9.)], [torch.zeros(2, 4, 8, 8)]  # one level
-        >>> terms = DenseAnswerLoss()((logits, boxes), (logits, [boxes[0] + 2]))
+        >>> target = DenseOutputs(logits, [boxes[0] + 2])
+        >>> terms = DenseAnswerLoss()(DenseOutputs(logits, boxes), target)
         >>> terms['cls'].item(), terms['box'].item()
         (0.0, 4.0)
     """
@@ -145,12 +241,12 @@ class DenseAnswerLoss(_AnswerLoss):
         super().__init__(loss_weight)
         self.score_thr = number('DenseAnswerLoss: score_thr', score_thr)
 
-    def forward(self, answer, target) -> Dict[str, Tensor]:
-        return self._weighted(dense_terms(answer, target, self.score_thr))
+    def forward(self, outputs: DenseOutputs, target: DenseOutputs) -> Dict[str, Tensor]:
+        return self._weighted(dense_terms(outputs, target, self.score_thr))
 
 
 @MODELS.register_module()
-class PixelAnswerLoss(_AnswerLoss):
+class PixelAnswerLoss(_HeadLoss):
     """See :func:`pixel_terms`.
 
     Examples:
@@ -161,5 +257,5 @@ class PixelAnswerLoss(_AnswerLoss):
         {'kl': tensor(0.)}
     """
 
-    def forward(self, answer: Tensor, target: Tensor) -> Dict[str, Tensor]:
-        return self._weighted(pixel_terms(answer, target))
+    def forward(self, outputs: Tensor, target: Tensor) -> Dict[str, Tensor]:
+        return self._weighted(pixel_terms(outputs, target))

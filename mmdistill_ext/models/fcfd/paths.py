@@ -48,21 +48,21 @@ class PathSampler:
         directions = [directions] if isinstance(directions, str) else list(directions)
         for direction in directions:
             if direction not in DIRECTIONS:
-                raise ConfigError(f"paths: direction {direction!r}; 's2t' and 't2s' would fit")
+                raise ConfigError(f"paths: direction {direction!r}; expected one of 's2t', 't2s'")
         allowed = range(1, stages)
         for k in (k_min, *(positions or ())):
             if k not in allowed:
                 last = ', which is the last stage' if k == stages else ''
-                raise ConfigError(f'paths: position {k}{last}; of {stages} stages '
-                                  f'{", ".join(map(str, allowed)) or "none"} would fit')
+                raise ConfigError(f'paths: position {k}{last}; of {stages} stages expected '
+                                  f'one of {", ".join(map(str, allowed)) or "none"}')
         self.candidates: List[Path] = [
             Path(k, direction) for k in sorted(set(positions or allowed)) if k >= k_min
             for direction in DIRECTIONS if direction in directions]
         count = len(self.candidates) if num == 'all' else num
         if not isinstance(count, int) or not 0 <= count <= len(self.candidates):
             names = ', '.join(path.name for path in self.candidates) or 'none'
-            raise ConfigError(f"paths: num is {num!r}; 0 to {len(self.candidates)} or 'all' would "
-                              f'fit, for the paths are {names}')
+            raise ConfigError(f"paths: num is {num!r}; expected one of 0 to "
+                              f"{len(self.candidates)} or 'all', for the paths are {names}")
 
         self.num = count
         if count == 0:

@@ -1,14 +1,91 @@
-"""FCFD for two-stage detectors: the RoI head is the lens."""
-from inspect import signature
-from typing import Any, Dict, List, Tuple
+"""FCFD for two-stage detectors: features are compared through the RoI head."""
+from dataclasses import dataclass
+from inspect import signature as arguments_of
+from typing import Dict, List, Tuple
 
 import torch
 from mmrazor.registry import MODELS
 from torch import Tensor, nn
 
 from ...errors import ConfigError
-from .head import SIDES, FCFDHead
+from .head import FCFDHead
 from .head_checks import check_one_softmax
+from .head_contract import HEADS, HeadContract, Signature
+
+RoIOutputs = Tuple[Tensor, Tensor]  # class logits [R, classes + 1], deltas [R, 4 or 4 * classes]
+ARGUMENTS = dict(student=[['x', 'rois']], teacher=[['x', 'rois'], ['stage', 'x', 'rois']])
+
+
+@dataclass(frozen=True)
+class RoISignature(Signature):
+    """What two RoI heads must agree in."""
+    featmap_strides: List[int]
+    reg_class_agnostic: bool
+    bbox_coder: str
+
+
+@HEADS.register_module(name=['StandardRoIHead', 'CascadeRoIHead'])
+class RoIHead(HeadContract[RoIOutputs]):
+    """Class logits and box deltas of the proposals; of a cascade those of its last stage."""
+
+    place = 'roi_head'
+    recorders = dict(inputs=dict(type='ModuleInputs', source='roi_head.bbox_roi_extractor'),
+                     outputs=dict(type='ModuleOutputs', source='roi_head.bbox_head'))
+    example_inputs = (torch.tensor([[0., 0., 0., 40., 40.], [1., 8., 8., 120., 120.]]), )
+
+    def signature(self) -> RoISignature:
+        """Levels, classes and boxes."""
+        arguments = list(arguments_of(self.head._bbox_forward).parameters)
+        if arguments not in ARGUMENTS[self.side]:
+            kinds = ' or CascadeRoIHead' if self.side == 'teacher' else ''
+            raise ConfigError(f'{self.who} takes {", ".join(arguments)}; expected a head that is '
+                              f'called as StandardRoIHead{kinds}')
+        box_head = self.box_head
+        check_one_softmax(self.label, box_head)
+        if getattr(box_head.loss_cls, 'use_sigmoid', False):  # the KL needs classes that exclude
+            raise ConfigError(f'{self.who} classifies with sigmoid; expected softmax')
+        return RoISignature(
+            box_head.num_classes, list(_last(self.head.bbox_roi_extractor).featmap_strides),
+            box_head.reg_class_agnostic, type(box_head.bbox_coder).__name__)
+
+    @property
+    def box_head(self) -> nn.Module:
+        return _last(self.head.bbox_head)
+
+    def levels_read(self) -> int:
+        """Of five levels of an FPN, the usual RoI head reads four."""
+        return self.head.bbox_roi_extractor.num_inputs
+
+    def head_outputs(self, features: List[Tensor], rois: Tensor) -> RoIOutputs:
+        """Class logits and deltas.
+
+        Args:
+            features (list[Tensor]): Level by level ``[N, C, H, W]``.
+            rois (Tensor): ``[R, 5]``.
+        """
+        head = self.head
+        stage = (head.num_stages - 1, ) if isinstance(head.bbox_head, nn.ModuleList) else ()
+        results = head._bbox_forward(*stage, tuple(features), rois)
+        return results['cls_score'], results['bbox_pred']
+
+    def rescaled(self, outputs: RoIOutputs, other: HeadContract) -> RoIOutputs:
+        """The deltas as the box coder of the other head would have them."""
+        logits, deltas = outputs
+        own, new = self.box_head.bbox_coder, _last(other.head.bbox_head).bbox_coder
+        scales = [tuple(scale) for scale in (own.means, own.stds, new.means, new.stds)]
+        if scales[:2] == scales[2:]:
+            return outputs
+        means, stds, new_means, new_stds = map(deltas.new_tensor, scales)
+        boxes = deltas.unflatten(1, (-1, 4))
+        return logits, ((boxes * stds + means - new_means) / new_stds).flatten(1)
+
+    def recorded(self, records: Dict[str, list]) -> Tuple[RoIOutputs, tuple]:
+        """What the student's box loss was computed from, and its proposals.
+
+        A sampler that looks for hard examples runs the head too; the loss comes last.
+        """
+        _, rois = records['inputs'][-1]
+        return records['outputs'][-1], (rois, )
 
 
 @MODELS.register_module()
@@ -16,12 +93,12 @@ class FCFDRoI(FCFDHead):
     """Faster R-CNN and Mask R-CNN students; a teacher whose RoI head is called in the same way.
 
     All four runs of a RoI head see the same proposals: those that the student sampled for its own
-    box loss in this step. Answers are class logits and box deltas; the terms are ``_cls`` and
-    ``_box``. A Cascade teacher answers with its last stage. Where the two box coders are scaled
+    box loss in this step. Outputs are class logits and box deltas; the terms are ``_cls`` and
+    ``_box``. Of a Cascade teacher the last stage runs. Where the two box coders are scaled
     differently, deltas are compared in the student's scale.
 
     Args:
-        loss_func (dict): Compares two answers.
+        loss_func (dict): Compares the outputs of two heads.
         kwargs: All others of ``FCFDHead``.
 
     Examples:
@@ -35,78 +112,12 @@ class FCFDRoI(FCFDHead):
         ...     teacher_ckpt='faster-rcnn_r101.pth')
     """
 
-    head_name = 'roi_head'
-    own = dict(asked=dict(type='ModuleInputs', source='roi_head.bbox_roi_extractor'),
-               answered=dict(type='ModuleOutputs', source='roi_head.bbox_head'))
-    probe = (torch.tensor([[0., 0., 0., 40., 40.], [1., 8., 8., 120., 120.]]), )
+    contract = RoIHead
 
     def __init__(self,
                  loss_func: dict = dict(type='RoIAnswerLoss'),  # noqa: B006
                  **kwargs) -> None:
         super().__init__(loss_func=loss_func, **kwargs)
-
-    def facts(self, side: str) -> Dict[str, Any]:
-        """Levels, classes and boxes."""
-        head = self.head(side)
-        arguments = list(signature(head._bbox_forward).parameters)
-        fit = dict(student=[['x', 'rois']], teacher=[['x', 'rois'], ['stage', 'x', 'rois']])[side]
-        if arguments not in fit:
-            kinds = ' or a CascadeRoIHead' if side == 'teacher' else ''
-            raise ConfigError(f"{type(self).__name__}: the {side}'s {type(head).__name__} takes "
-                              f'{", ".join(arguments)}; a head called as StandardRoIHead'
-                              f'{kinds} is would fit')
-        extractor, box_head = _last(head.bbox_roi_extractor), _last(head.bbox_head)
-        return {
-            'the strides of the levels': list(extractor.featmap_strides),
-            'the number of classes': box_head.num_classes,
-            'sigmoid instead of softmax': getattr(box_head.loss_cls, 'use_sigmoid', False),
-            'reg_class_agnostic': box_head.reg_class_agnostic,
-            'the type of the box coder': type(box_head.bbox_coder).__name__}
-
-    def check_heads(self) -> None:
-        """As for all heads; and classes must exclude each other, for the KL."""
-        for side in SIDES:
-            check_one_softmax(f'{type(self).__name__}, {side}', _last(self.head(side).bbox_head))
-        super().check_heads()
-        if self.facts('student')['sigmoid instead of softmax']:
-            raise ConfigError(f'{type(self).__name__}: the RoI heads classify with sigmoid; heads '
-                              'with softmax would fit')
-
-    def levels_read(self) -> int:
-        """Of five levels of an FPN, the usual RoI head reads four."""
-        return self.head('student').bbox_roi_extractor.num_inputs
-
-    def answer(self, side: str, features: List[Tensor], rois: Tensor) -> Tuple[Tensor, Tensor]:
-        """Class logits and deltas.
-
-        Args:
-            side (str): Whose head.
-            features (list[Tensor]): Level by level ``[N, C, H, W]``.
-            rois (Tensor): ``[R, 5]``.
-        """
-        head = self.head(side)
-        stage = (head.num_stages - 1, ) if isinstance(head.bbox_head, nn.ModuleList) else ()
-        results = head._bbox_forward(*stage, tuple(features), rois)
-        deltas = results['bbox_pred']
-        return results['cls_score'], self.rescaled(deltas) if side == 'teacher' else deltas
-
-    def rescaled(self, deltas: Tensor) -> Tensor:
-        """The teacher's deltas as the student's coder would have them."""
-        own, other = (_last(self.head(side).bbox_head).bbox_coder for side in SIDES)
-        scales = [tuple(scale) for scale in (other.means, other.stds, own.means, own.stds)]
-        if scales[:2] == scales[2:]:
-            return deltas
-        means, stds, own_means, own_stds = map(deltas.new_tensor, scales)
-        boxes = deltas.unflatten(1, (-1, 4))
-        return ((boxes * stds + means - own_means) / own_stds).flatten(1)
-
-    def own_answer(self, records: Dict[str, list]) -> Tuple[Tuple[Tensor, Tensor], tuple]:
-        """What the student's box loss was computed from, and its proposals.
-
-        A sampler that looks for hard examples runs the head too; the loss comes last.
-        """
-        _, rois = records['asked'][-1]
-        return records['answered'][-1], (rois, )
 
 
 def _last(stages: nn.Module) -> nn.Module:

@@ -1,4 +1,4 @@
-"""FCFD for semantic segmentation: the decode head is the lens."""
+"""FCFD for semantic segmentation: features are compared through the decode head."""
 from typing import Any, Dict, List, Tuple
 
 from mmrazor.registry import MODELS
@@ -7,17 +7,83 @@ from torch import Tensor
 from ...errors import ConfigError
 from .bridges import FCFDBridge
 from .head import FCFDHead
+from .head_contract import HEADS, HeadContract, Signature
+
+
+@HEADS.register_module(name='BaseDecodeHead')
+class DecodeHead(HeadContract[Tensor]):
+    """Class logits ``[N, classes, H, W]`` at the head's own resolution: what ``conv_seg`` gives."""
+
+    place = 'decode_head'
+    recorders = dict(outputs=dict(type='ModuleOutputs', source='decode_head.conv_seg'))
+
+    def signature(self) -> Signature:
+        """The classes."""
+        if not hasattr(self.head, 'conv_seg'):
+            raise ConfigError(f'{self.who} has no conv_seg; expected a head that ends in it')
+        if self.head.out_channels == 1:
+            raise ConfigError(f'{self.who} gives one channel for two classes; expected '
+                              'out_channels=2')
+        return Signature(self.head.out_channels)
+
+    @property
+    def stages(self) -> List[int]:
+        """The outputs of the backbone (or neck) that the head reads."""
+        index = self.head.in_index
+        return [index] if isinstance(index, int) else list(index)
+
+    def features(self, output: Any) -> List[Tensor]:
+        """The stages that the head reads."""
+        return [output[stage] for stage in self.stages]
+
+    def bridge(self, source: Tensor, target: Tensor) -> FCFDBridge:
+        """Ends with LeakyReLU where the target comes out of a ReLU, as a backbone's stage does."""
+        return FCFDBridge(source.shape[1], target.shape[1], post_relu=bool(target.min() >= 0))
+
+    def head_outputs(self, features: List[Tensor]) -> Tensor:
+        """Class logits from the stages, ``[N, C, H, W]`` each."""
+        logits: List[Tensor] = []
+        # Some heads return more than these (DANet, EncNet); their loss takes the same.
+        with self.head.conv_seg.register_forward_hook(lambda *call: logits.append(call[-1])):
+            self.head(dict(zip(self.stages, features)))  # which takes its stages by their index
+        return logits[-1]
+
+    def recorded(self, records: Dict[str, list]) -> Tuple[Tensor, tuple]:
+        """The logits that the student's loss was computed from."""
+        return records['outputs'][-1], ()
+
+
+@HEADS.register_module(name='DepthwiseSeparableASPPHead')
+class LowLevelHead(DecodeHead):
+    """DeepLabV3+: reads the first stage too."""
+
+    @property
+    def stages(self) -> List[int]:
+        return [0, *super().stages] if self.head.c1_bottleneck is not None else super().stages
+
+
+@HEADS.register_module(name=['IterativeDecodeHead', 'MaskFormerHead', 'Mask2FormerHead',
+                             'SegmenterMaskTransformerHead', 'SideAdapterCLIPHead'])
+class QueryHead(DecodeHead):
+    """KNet, MaskFormer, Mask2Former, Segmenter, SAN: refused."""
+    comparable = False
+
+    def signature(self) -> Signature:
+        raise ConfigError(f'{self.who} predicts the masks of queries, and the query of one network '
+                          'is not that of another; expected a head with one map for each class, '
+                          'such as SegformerHead')
 
 
 @MODELS.register_module()
 class FCFDSeg(FCFDHead):
-    """Segmentors whose decode head reads one stage of the backbone, such as PSPNet and DeepLabV3.
+    """Segmentors whose decode head gives a map for each class: PSPNet, UPerNet, SegFormer, ...
 
-    Answers are the class logits at the head's own resolution; the term is ``_kl``, the mean over
-    the pixels. Each path through a head has BatchNorm statistics of its own.
+    The features are the stages that the head reads, with a bridge for each. Outputs are the class
+    logits at the head's own resolution; the term is ``_kl``, the mean over the pixels. Each path
+    through a head has BatchNorm statistics of its own.
 
     Args:
-        loss_func (dict): Compares two answers.
+        loss_func (dict): Compares the outputs of two heads.
         kwargs: All others of ``FCFDHead``.
 
     Examples:
@@ -32,39 +98,9 @@ class FCFDSeg(FCFDHead):
         ...     teacher_ckpt='pspnet_r50.pth')
     """
 
-    head_name = 'decode_head'
-    own = dict(answered=dict(type='ModuleOutputs', source='decode_head.conv_seg'))
+    contract = DecodeHead
 
     def __init__(self,
                  loss_func: dict = dict(type='PixelAnswerLoss'),  # noqa: B006
                  **kwargs) -> None:
         super().__init__(loss_func=loss_func, **kwargs)
-
-    def facts(self, side: str) -> Dict[str, Any]:
-        """The classes."""
-        head = self.head(side)
-        whose = f"{type(self).__name__}: the {side}'s {type(head).__name__}"
-        if not isinstance(head.in_index, int):
-            raise ConfigError(f'{whose} reads the stages {list(head.in_index)}; a head that reads '
-                              'one would fit')
-        if head.out_channels == 1:
-            raise ConfigError(f'{whose} gives one channel for two classes; out_channels=2 would '
-                              'fit')
-        return {'the number of classes': head.out_channels}
-
-    def features(self, side: str, output: Any) -> List[Tensor]:
-        """The stage that the head reads."""
-        return [output[self.head(side).in_index]]
-
-    def bridge(self, source: Tensor, target: Tensor) -> FCFDBridge:
-        """Ends with LeakyReLU where the target comes out of a ReLU, as a backbone's stage does."""
-        return FCFDBridge(source.shape[1], target.shape[1], post_relu=bool(target.min() >= 0))
-
-    def answer(self, side: str, features: List[Tensor]) -> Tensor:
-        """Class logits ``[N, classes, H, W]`` from ``[N, C, H, W]``."""
-        head = self.head(side)
-        return head({head.in_index: features[0]})  # which takes its stage from it by index
-
-    def own_answer(self, records: Dict[str, list]) -> Tuple[Tensor, tuple]:
-        """The logits that the student's loss was computed from."""
-        return records['answered'][0], ()

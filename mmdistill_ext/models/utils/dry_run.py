@@ -46,7 +46,7 @@ def tensors_of(output) -> List[Tensor]:
         return [output]
     if isinstance(output, dict):
         output = output.values()
-    if isinstance(output, Iterable):
+    if isinstance(output, Iterable) and not isinstance(output, str):  # whose items are strings
         return [tensor for item in output for tensor in tensors_of(item)]
     return []
 

@@ -5,7 +5,7 @@ from functools import partial
 import torch
 from torch.nn import functional as F
 
-from tests.small import DET, SEG, build, model_config
+from tests.small import DET, SEG, batch, build, model_config
 
 RCNN = dict(
     _scope_='mmdet',
@@ -114,7 +114,7 @@ def segmentor(width=8, head='PSPHead', **fields):
 
 
 def algorithm(kind, student, teacher, seed=0, **fields):
-    """The FCFD model, in float64, with weights that make heads answer differently."""
+    """The FCFD model, in float64, with weights that make the outputs of heads differ."""
     torch.manual_seed(seed)
     model = build(dict(_scope_='mmrazor', type=kind, architecture=student, teacher=teacher,
                        random_teacher=True, **fields))
@@ -160,6 +160,26 @@ def preprocessed(model, data):
         for sample in data['data_samples']:
             sample.gt_instances.bboxes = sample.gt_instances.bboxes.double()
     return dict(data, inputs=data['inputs'].double())
+
+
+def images(kind='two sizes'):
+    """A batch of two images: of one size, of two, or one or both without objects."""
+    data = batch('det')
+    if kind == 'two sizes':
+        data['inputs'][1] = data['inputs'][1][:, :50, :40]
+        data['data_samples'][1].set_metainfo(dict(img_shape=(50, 40), ori_shape=(50, 40)))
+        data['data_samples'][1].gt_instances.bboxes = torch.tensor([[4., 4., 30., 30.],
+                                                                    [2., 10., 36., 48.]])
+    for sample in data['data_samples'][1 if kind == 'one empty' else 0:]:
+        if 'empty' in kind:
+            sample.gt_instances = sample.gt_instances[:0]
+    return data
+
+
+def losses_of(model, data=None):
+    """What FCFD adds to a detector's losses."""
+    losses = model(**preprocessed(model, data or images()), mode='loss')
+    return {k[5:]: v for k, v in losses.items() if k.startswith('fcfd.')}
 
 
 # The equations.

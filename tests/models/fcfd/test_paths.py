@@ -60,11 +60,11 @@ def test_number(num, samples):
     (dict(num=3, directions='s2t'), 'num is 3', 'the paths are s2t_1, s2t_2'),
     (dict(num=-1), 'num is -1', '0 to 4'),
     (dict(num='two'), "num is 'two'", '0 to 4'),
-    (dict(positions=[3]), 'position 3, which is the last stage', '1, 2 would fit'),
-    (dict(positions=[0, 1]), 'position 0', '1, 2 would fit'),
-    (dict(positions=[4]), 'position 4;', '1, 2 would fit'),
-    (dict(k_min=3), 'position 3, which is the last stage', '1, 2 would fit'),
-    (dict(directions=['st']), "direction 'st'", "'s2t' and 't2s'")])
+    (dict(positions=[3]), 'position 3, which is the last stage', 'expected one of 1, 2'),
+    (dict(positions=[0, 1]), 'position 0', 'expected one of 1, 2'),
+    (dict(positions=[4]), 'position 4;', 'expected one of 1, 2'),
+    (dict(k_min=3), 'position 3, which is the last stage', 'expected one of 1, 2'),
+    (dict(directions=['st']), "direction 'st'", "'s2t', 't2s'")])
 def test_mistakes(options, found, fits):
     with pytest.raises(ConfigError) as error:
         PathSampler(3, **options)

@@ -94,10 +94,10 @@ def reference(model, inputs, rois):
         return logits, deltas
 
     target = [x.detach() for x in teachers(f_t)]
-    answers = dict(kd=roi_head(model.student, f_s, rois), s2t=teachers(b_st),
+    outputs = dict(kd=roi_head(model.student, f_s, rois), s2t=teachers(b_st),
                    t2s=roi_head(model.student, b_ts, rois))
     losses = dict(loss_app=sum(mse(b, f.detach()) for b, f in zip(b_st, f_t)))
-    for name, (logits, deltas) in answers.items():
+    for name, (logits, deltas) in outputs.items():
         losses[f'loss_{name}_cls'] = kl_rows(logits, target[0])
         losses[f'loss_{name}_box'] = mse(deltas, target[1])
     return losses
@@ -143,7 +143,7 @@ def test_no_proposal_at_all_costs_nothing_and_still_reaches_every_parameter():
     assert all(p.grad is not None for p in model.bridges['t2s'].parameters())
 
 
-def test_a_student_equal_to_its_teacher_pays_nothing_for_answers():
+def test_a_student_equal_to_its_teacher_pays_nothing_for_outputs():
     model = algorithm('FCFDRoI', rcnn(), rcnn(), teacher_fuse_bn=False).eval()
     model.teacher.load_state_dict(model.student.state_dict())
     losses, _ = losses_of(model, images())
@@ -265,21 +265,21 @@ WRONG = {
     'two softmaxes': (SEESAW, SEESAW, 'FCFDRoI, student: Shared2FCBBoxHead with SeesawLoss does '
                                       'not turn'),
     'two softmaxes in the teacher': (rcnn(), SEESAW, 'teacher: Shared2FCBBoxHead with SeesawLoss'),
-    'classes': (rcnn(), rcnn(num_classes=7), 'the number of classes.* is 4, .* 7'),
+    'classes': (rcnn(), rcnn(num_classes=7), 'num_classes of .* is 4, .* 7'),
     'boxes': (rcnn(), rcnn(reg_class_agnostic=True), 'reg_class_agnostic.* is False, .* True'),
     'cascade': (rcnn(), cascade(), 'reg_class_agnostic.* is False, .* True'),
     'coder': (rcnn(), rcnn(bbox_coder=dict(type='LegacyDeltaXYWHBBoxCoder')),
-              'the box coder.* is DeltaXYWHBBoxCoder, .* LegacyDeltaXYWHBBoxCoder'),
+              'bbox_coder.* is DeltaXYWHBBoxCoder, .* LegacyDeltaXYWHBBoxCoder'),
     'levels': (rcnn(), changed(rcnn(), neck__num_outs=6),
                'student gives 5 levels .* teacher gives 6 levels'),
     'strides of the extractor': (
         rcnn(), changed(rcnn(), roi_head__bbox_roi_extractor__featmap_strides=[4, 8, 16]),
-        r'strides of the levels.* is \[4, 8, 16, 32\], .* \[4, 8, 16\]'),
+        r'featmap_strides of .* is \[4, 8, 16, 32\], .* \[4, 8, 16\]'),
     'strides of the backbone': (
         rcnn(), changed(rcnn(), backbone__strides=(1, 2, 2, 1)),
         r'levels of \(32, 32\).* and the teacher gives 5 levels of .*; number and strides'),
     'sigmoid': (*[rcnn(loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=True))] * 2,
-                'classify with sigmoid'),
+                'classifies with sigmoid'),
     'one-stage teacher': (rcnn(), retina(), "teacher: RetinaNet has no 'roi_head'"),
     'one-stage student': (retina(), rcnn(), "student: RetinaNet has no 'roi_head'"),
     'cascade student': (cascade(), cascade(), "student's CascadeRoIHead takes stage, x, rois"),
