@@ -84,7 +84,8 @@ def config_of(library: str, family: str) -> Path:
     folder = folder_of(library) / family
     if (library, family) in NAMED:
         return folder / NAMED[library, family]
-    files = [path for path in folder.rglob('*.py') if not NOT_TRAINED.search(path.name)]
+    files = [path for path in folder.rglob('*.py')
+             if not NOT_TRAINED.search(str(path.relative_to(folder)))]
     if library == 'mmpretrain':  # ImageNet, in the usual size
         files = [path for path in files if 'in1k' in path.name] or files
         files = [path for path in files if not re.search(r'-\d+px', path.name)] or files

@@ -1,11 +1,10 @@
 """The three methods on one model, as a user would first try them."""
-from typing import Callable, Dict, List
+from typing import Callable, List
 
 from mmengine.config import Config, ConfigDict
 from mmengine.model import BaseModel
 from mmrazor.registry import MODELS
 
-from mmdistill_ext.errors import ConfigError
 from mmdistill_ext.models.utils.stages import default_stages
 
 Twin = Callable[[], BaseModel]  # a copy of the student or of the teacher

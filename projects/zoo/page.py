@@ -33,7 +33,8 @@ def outcome_of(result: dict, method: str) -> Optional[str]:
 def summary(result: dict) -> str:
     """One line for the screen."""
     if not trains(result):
-        return f'does not train alone: {result.get("alone", {}).get("reason", result.get("stopped"))}'
+        reason = result.get('alone', {}).get('reason') or result.get('stopped')
+        return f'does not train alone: {reason}'
     return ', '.join(f'{title} {outcome_of(result, method) or "-"}'
                      for method, title in METHODS.items())
 
@@ -50,8 +51,9 @@ def lines_of(results: Results) -> List[str]:
              '|---|---|---|---|---|---|']
     tried = {library: [result for key, result in results.items()
                        if key[0] == library and trains(result)] for library in TITLES}
-    for title, group in [*((TITLES[library], group) for library, group in tried.items()),
-                         ('all', [result for group in tried.values() for result in group])]:
+    every = [result for group in tried.values() for result in group]
+    for title, group in [*((TITLES[library], tried[library]) for library in TITLES),
+                         ('all', every)]:
         counts = {method: count(group, method) for method in METHODS}
         works = [f'{counts[method]["works"]} of {counts[method]["tried"]}' for method in METHODS]
         bad = sum(counts[method][word] for method in METHODS for word in ('traceback', 'wrong'))

@@ -53,7 +53,7 @@ def try_family(library: str, family: str, seconds: float) -> dict:
     result: dict = dict(library=library, family=family)
     try:
         done = subprocess.run(command, cwd=HOME, env=env, timeout=seconds, text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                              capture_output=True)
         output, end = done.stdout, f'ended with {done.returncode}'
         last = (done.stderr.strip().splitlines() or [''])[-1]
         end = f'{end}: {last[:200]}' if last else end
