@@ -281,10 +281,13 @@ class LeanTeacherDistill(SingleTeacherDistill):
     def train(self, mode: bool = True):
         """The student follows ``mode``; a frozen teacher only with its norm layers, if asked."""
         BaseAlgorithm.train(self, mode)  # with what a network has to say of it (norm_eval=True)
-        for module in self.teacher.modules():
+        own = {module: module.training for module in self.teacher.modules()}
+        if not self.teacher_trainable:
+            self.teacher.eval()  # called, for some compute what they need there (LeViT, TinyViT)
+        for module, training in own.items():
             asked = not self.teacher_norm_eval if isinstance(module, _BatchNorm) \
                 else self.teacher_trainable
-            module.training &= asked
+            module.training = training and asked
         return self
 
 
