@@ -11,7 +11,7 @@ VENV := $(if $(filter torch21,$(STACK)),.venv-torch21,.venv)
 RUN := $(VENV)/bin/python
 PYTEST := $(RUN) -m pytest -n auto --dist worksteal
 
-.PHONY: env demo demo-det demo-seg study test test-slurm test-gpu soak nightly pythons test-browser quick docs bench lint clean distclean
+.PHONY: env demo demo-det demo-seg study test test-slurm test-gpu soak nightly pythons test-browser quick docs bench zoo lint clean distclean
 
 env:
 	@[ -n "$(PYTHON)" ] && $(PYTHON) -c '' || { echo "[set-up] STOPPED: \
@@ -82,6 +82,10 @@ docs: env
 
 bench: env
 	$(RUN) -m projects.bench --write-docs
+
+# Every family of models; may be stopped and goes on where it was.
+zoo: env
+	$(RUN) -m projects.zoo
 
 lint: env
 	$(RUN) -m ruff check .

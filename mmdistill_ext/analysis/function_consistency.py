@@ -8,8 +8,8 @@ from matplotlib.patches import Patch
 from torch import Tensor
 
 from ..models.fcfd import FCFDDistill
+from ..models.fcfd.features import Record
 from ..models.fcfd.paths import Path
-from ..models.fcfd.staged_network import Record
 from ..models.losses.feature_l2 import feature_mse
 from ..models.losses.kd import kl_divergence
 from . import figures

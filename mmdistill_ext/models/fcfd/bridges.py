@@ -6,7 +6,8 @@ from mmrazor.registry import MODELS
 from torch import Tensor, nn
 
 from ...errors import ConfigError
-from .staged_network import Feature, StagedNetwork
+from .features import Feature
+from .staged_network import StagedNetwork
 
 CONVS = {  # how many times larger the target is: the convolution that gets there
     0.5: lambda cin, cout: nn.Conv2d(cin, cout, 3, stride=2, padding=1),
@@ -27,6 +28,8 @@ class FCFDBridge(BaseConnector):
         scale (float): Height of the target divided by that of the feature: 0.5, 1 or 2. Defaults
             to 1.
         post_relu (bool): Whether the target comes out of a ReLU. Defaults to False.
+        tokens (bool): Whether feature and target are tokens ``[N, L, C]``, which have no neighbours
+            (a class token is one of them): the convolution is 1x1 then. Defaults to False.
 
     Examples:
         >>> import torch
@@ -37,11 +40,14 @@ class FCFDBridge(BaseConnector):
     """
 
     def __init__(self, in_channels: int, out_channels: int, scale: float = 1,
-                 post_relu: bool = False) -> None:
+                 post_relu: bool = False, tokens: bool = False) -> None:
         super().__init__()
         if scale not in CONVS:
             raise ConfigError(f'FCFDBridge: scale is {scale:g}; expected one of 0.5, 1, 2')
-        self.conv = CONVS[scale](in_channels, out_channels)
+        if tokens and scale != 1:
+            raise ConfigError(f'FCFDBridge: scale is {scale:g}; tokens keep their number (1)')
+        self.conv = nn.Conv2d(in_channels, out_channels, 1, bias=False) if tokens else \
+            CONVS[scale](in_channels, out_channels)
         self.bn = nn.BatchNorm2d(out_channels)
         # inplace: what the BatchNorm gave is not kept beside it for backward
         self.act = nn.LeakyReLU(0.1, inplace=True) if post_relu else nn.Identity()
@@ -49,8 +55,13 @@ class FCFDBridge(BaseConnector):
             nn.init.kaiming_normal_(self.conv.weight, mode='fan_out', nonlinearity='relu')
 
     def forward_train(self, feature: Tensor) -> Tensor:
-        """``[N, in_channels, H, W]`` -> ``[N, out_channels, scale * H, scale * W]``."""
-        return self.act(self.bn(self.conv(feature)))
+        """``[N, in_channels, H, W]`` -> ``[N, out_channels, scale * H, scale * W]``; so tokens."""
+        if feature.ndim == 4:
+            return self.act(self.bn(self.conv(feature)))
+        # Not as a map of width 1: PyTorch 2.11's BatchNorm gives wrong gradients there on CPUs,
+        # where the gradient that it gets is laid out as channels_last.
+        tokens = feature.flatten(0, 1)[:, :, None, None]
+        return self.act(self.bn(self.conv(tokens))).flatten(1).unflatten(0, feature.shape[:2])
 
 
 def bridge_between(source: Feature, target: Feature) -> FCFDBridge:
@@ -60,6 +71,13 @@ def bridge_between(source: Feature, target: Feature) -> FCFDBridge:
         source (Feature): What is transformed.
         target (Feature): What it becomes like.
     """
+    if len(source.size) != len(target.size) or (
+            len(source.size) == 1 and source.size != target.size):
+        raise ConfigError(
+            f'FCFD: no bridge from {source} to {target} (C, H, W of a map; L, C of tokens): name '
+            'stages that both give maps, or as many tokens, in student_stages and teacher_stages')
+    if len(source.size) == 1:
+        return FCFDBridge(source.channels, target.channels, 1, target.post_relu, tokens=True)
     heights, widths = (Fraction(t * source.image, s * target.image)
                        for t, s in zip(target.size, source.size))
     if heights != widths or heights not in CONVS:

@@ -19,11 +19,12 @@ from ..losses.distances import at_least_float32
 from ..teacher.build import in_format
 from ..utils.dry_run import dry_run
 from .bridges import bridge_between, check_stages
+from .features import Record, pooled
 from .input_grad import check_not_recomputed, input_grad_only
 from .path_stats import PathStats
 from .paths import Path, PathSampler
 from .recomputation import count_once
-from .staged_network import Record, StagedNetwork, pooled
+from .staged_network import StagedNetwork
 
 TERMS = ('l2', 'kl')
 

@@ -7,7 +7,7 @@ from mmrazor.registry import MODELS
 
 from ..losses.build import build_loss
 from .distill import FCFDDistill, compare
-from .staged_network import Record
+from .features import Record
 
 
 @MODELS.register_module()

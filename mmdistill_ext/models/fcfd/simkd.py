@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...errors import ConfigError
-from .chain import feature_of
 from .distill import FCFDDistill
-from .staged_network import Record
+from .entry import feature_of
+from .features import Record
 
 
 @MODELS.register_module()

@@ -1,70 +1,35 @@
 """Staged networks: a model that can be left and entered between its stages."""
-from contextlib import ExitStack, contextmanager
-from functools import cached_property
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+import math
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ...errors import ConfigError
 from ..utils.dry_run import dry_run, get_module, tiny_images, untouched
 from ..utils.stages import fcfd_stages
-from .chain import Chain, feature_of, find_chain
+from .entry import (
+    Call,
+    entered,
+    entry_after,
+    feature_of,
+    last_tensor,
+    shape_of,
+    stand_in,
+    watch,
+)
+from .features import Record, feature_in, merged
 
 PIXELS = 64  # of the image that shapes are learned from, tried first
-MOST = 4  # stages by default, counted from the last
-
-
-class Feature(NamedTuple):
-    """What is known of a stage's output.
-
-    Args:
-        name (str): The module that gives it.
-        channels (int): C.
-        size (tuple[int, int]): H and W, for an image of ``image`` pixels.
-        image (int): Pixels.
-        post_relu (bool): Whether nothing in it is negative.
-    """
-    name: str
-    channels: int
-    size: Tuple[int, int]
-    image: int
-    post_relu: bool
-
-    def __str__(self) -> str:
-        return f'{self.name} {[self.channels, *self.size]}'
-
-
-class Record:
-    """What a pure path gave.
-
-    Args:
-        features (list[Tensor]): ``features[k - 1]`` is the output of stage k.
-        logits (Tensor): ``[N, classes]``.
-    """
-
-    def __init__(self, features: List[Tensor], logits: Tensor) -> None:
-        self.features, self.logits = features, logits
-
-    @cached_property
-    def pooled(self) -> Tensor:
-        """Of the last feature, see :func:`pooled`."""
-        return pooled(self.features[-1])
-
-    def detached(self, dtype: Optional[torch.dtype] = None) -> 'Record':
-        """The same without gradient, for use as a target; in another precision if asked."""
-        return Record([x.detach().to(dtype or x.dtype) for x in self.features],
-                      self.logits.detach())
 
 
 class StagedNetwork:
-    """A classifier cut into stages and a classifier part; each can be run alone.
+    """A classifier that can be left and entered between its stages.
 
-    ``segments[0]`` is the stem and the first stage, ``segments[1]`` .. ``segments[N - 1]`` are the
-    other stages, ``segments[N]`` is the classifier: all that comes after the last stage, up to the
-    logits. Running them in a row gives exactly what the model gives, which is checked on a tiny
-    image when the network is cut.
+    What comes before an entry is left out of the network's own forward, see ``entry.py``. That
+    entering with the network's own feature gives exactly what the network gives is checked on a
+    tiny image when it is built.
 
     Args:
         model (nn.Module): Has a ``backbone`` and returns logits when called with images.
@@ -84,51 +49,76 @@ class StagedNetwork:
         for name in ends:
             get_module(model, name, what)
         with untouched(model):
-            images, chain = self._probe(ends, what)
-            if set(chain.overwritten) & set(ends):
+            images, calls, output = self._probe(what)
+            if set(overwritten(calls)) & set(ends):
                 dry_run(model, ends, what)  # turns inplace off where that helps, else an error
-                images, chain = self._probe(ends, what)
-            self._cut(chain, ends, images.shape[-1], what, merge=stages is None)
-            self.classes = chain.outputs[-1].shape[-1]
-            if not torch.equal(self.run(0, images)[-1], chain.outputs[-1]):
-                raise ConfigError(
-                    f'{what}: {", ".join(step.name for step in chain.steps)} in a row do not give '
-                    f'what {type(model).__name__} gives; name stages between which modules run '
-                    'in a row')
+                images, calls, output = self._probe(what)
+            self._cut(calls, ends, images.shape[-1], what, merge=stages is None)
+            self._last = self._source_of(output, calls, what)
+            self._check(images, what)
 
-    def _probe(self, ends: List[str], what: str) -> Tuple[Tensor, Chain]:
+    def _probe(self, what: str) -> Tuple[Tensor, List[Call], Any]:
         errors = {}
         for images in tiny_images(self.model, PIXELS, 1):
             try:
-                return images, find_chain(self.model, images, ends, what)
-            except (RuntimeError, AssertionError) as error:
+                return images, *watch(self.model, images)
+            except Exception as error:  # of a network that takes others
                 errors[images.shape] = error
         shape = max(errors, key=lambda shape: shape[-1])  # which fails the least for its size
         raise ConfigError(f'{what}: {type(self.model).__name__} does not run on an input of '
-                          f'{list(shape)}: {errors[shape]}') from errors[shape]
+                          f'{list(shape)}: {_first_line(errors[shape])}') from errors[shape]
 
-    def _cut(self, chain: Chain, ends: List[str], image: int, what: str, merge: bool) -> None:
-        place = {step.name: index for index, step in enumerate(chain.steps)}
-        for name in ends:
-            if name not in place:
-                raise ConfigError(f'{what}: {name!r} is not on the way from the image to the '
-                                  f'logits, which is {", ".join(place)}')
-            if chain.outputs[place[name]].ndim != 4:
-                raise ConfigError(f'{what}: {name!r} gives '
-                                  f'{list(chain.outputs[place[name]].shape)}, not a feature map '
-                                  '[N, C, H, W]; name a module before it')
-        cuts = [place[name] for name in ends]
-        if cuts != sorted(set(cuts)):
+    def _cut(self, calls: List[Call], ends: List[str], image: int, what: str, merge: bool) -> None:
+        network = type(self.model).__name__
+        if merge:
+            ends = merged({call.name: feature_of(call.ends[0]).shape for call in calls
+                           if call.name in ends and last_tensor(call.ends[0]) is not None}) or ends
+        of = {name: [call for call in calls if call.name == name] for name in ends}
+        for name, own in of.items():
+            if len(own) != 1:
+                raise ConfigError(f'{what}: {name!r} runs {len(own)} times when {network} is '
+                                  'called; name modules that run once')
+        order = sorted(set(ends), key=lambda name: of[name][0].ends[1])
+        if order != ends:
             raise ConfigError(f'{what}: name every stage once, shallow to deep, found {ends}; the '
-                              f'order is {sorted(set(ends), key=lambda name: place[name])}')
-        if merge and len(cuts) > MOST:
-            last = {chain.outputs[cut].shape[2:]: cut for cut in cuts}
-            cuts = list(last.values())[-MOST:]
-        found = [(chain.steps[cut].name, chain.outputs[cut]) for cut in cuts]
-        self.features = [Feature(name, x.shape[1], tuple(x.shape[2:]), image, bool(x.min() >= 0))
-                         for name, x in found]
-        bounds = [0, *(cut + 1 for cut in cuts), len(chain.steps)]
-        self.segments = [chain.steps[a:b] for a, b in zip(bounds, bounds[1:])]
+                              f'order is {order}')
+        outputs = {name: own[0].ends[0] for name, own in of.items()}
+        for name, output in outputs.items():
+            shape = None if last_tensor(output) is None else list(feature_of(output).shape)
+            if shape is None or len(shape) not in (3, 4):
+                raise ConfigError(f'{what}: {name!r} gives {shape or "no tensor"}, not a feature '
+                                  'map [N, C, H, W] or tokens [N, L, C]; name a module before it')
+        self.features = [feature_in(name, feature_of(outputs[name]), image) for name in ends]
+        self.entries = [entry_after(calls, name) for name in ends]
+
+    def _source_of(self, output: Any, calls: List[Call], what: str) -> str:
+        """The outermost module that the logits come out of."""
+        logits = feature_of(output)
+        for call in calls:
+            if last_tensor(call.ends[0]) is logits:
+                return call.name
+        raise ConfigError(f'{what}: the output of {type(self.model).__name__} comes out of none of '
+                          'its modules; give it a head')
+
+    def _check(self, images: Tensor, what: str) -> None:
+        """Entering with its own features, the network must give its own answers."""
+        with self.recording() as own:
+            self.model(images)
+        self.classes = own.logits.shape[-1]
+        for k, feature in enumerate(own.features, 1):
+            goal = [*own.features[k:], own.logits]
+            try:
+                found = self.run(k, feature, fill=math.nan)
+            except Exception as error:  # whatever it makes of a value that is no number
+                found, reason = [], f' ({_first_line(error)})'
+            else:
+                reason = ''
+            if len(found) != len(goal) or not all(map(torch.equal, found, goal)):
+                name = self.features[k - 1].name
+                raise ConfigError(
+                    f'{what}: after {name!r} {type(self.model).__name__} also reads what was '
+                    f'computed before it, or not all that {name!r} gives is one tensor{reason}; '
+                    'name stages that all of the network goes through')
 
     def __len__(self) -> int:
         """N, the number of stages."""
@@ -136,55 +126,93 @@ class StagedNetwork:
 
     def ends(self) -> List[str]:
         """What each stage and the classifier end with, by name."""
-        return [segment[-1].name for segment in self.segments]
+        return [*(feature.name for feature in self.features), self._last]
 
-    def run(self, k: int, x: Tensor, until: Optional[int] = None) -> List[Tensor]:
-        """Enter the network after stage ``k``.
+    def run(self, k: int, x: Tensor, until: Optional[int] = None,
+            fill: Optional[float] = None) -> List[Tensor]:
+        """Enter the network after stage ``k``, on the images that it saw last.
 
         Args:
             k (int): 0 for the whole network, N for the classifier alone.
-            x (Tensor): What stage k would have given, ``[N, C, H, W]``; images for k = 0.
+            x (Tensor): What stage k would have given, ``[N, C, H, W]`` or tokens ``[N, L, C]``;
+                images for k = 0.
             until (int, optional): Leave after this stage. Defaults to N + 1, the classifier.
+            fill (float, optional): What stands in for all that is left out. Defaults to any.
 
         Returns:
             list[Tensor]: The outputs of stages k + 1 .. N, then the logits.
         """
-        outputs = []
-        for segment in self.segments[k:until]:
-            for step in segment:
-                x = step(x)
-            outputs.append(x)
+        outputs: List[Tensor] = []
+
+        def keep(_, __, output):
+            outputs.append(feature_of(output))
+            if k + len(outputs) == until:
+                raise _Left
+
+        with ExitStack() as stack:
+            for feature in self.features[k:]:
+                module = self.model.get_submodule(feature.name)
+                stack.callback(module.register_forward_hook(keep).remove)
+            stack.enter_context(suppress(_Left))
+            if k == 0:
+                outputs.append(feature_of(self.model(x)))
+                return outputs
+            stack.enter_context(entered(self.model, self.features[k - 1].name,
+                                        self.entries[k - 1], self._given, x, fill))
+            # Not called: its hooks would take it for a forward of the whole network.
+            outputs.append(feature_of(self.model.forward(stand_in(self._images, x, fill))))
         return outputs
 
     def modules_after(self, k: int) -> Dict[str, nn.Module]:
         """All modules, by name, that a path entering after stage ``k`` runs through."""
-        return {f'{step.name}.{name}'.rstrip('.'): module
-                for segment in self.segments[k:] for step in segment if step.module is not None
-                for name, module in step.module.named_modules()}
+        return {f'{outer}.{name}'.rstrip('.'): module for outer in self.entries[k - 1].after
+                for name, module in self.model.get_submodule(outer).named_modules()}
 
     @contextmanager
     def recording(self) -> Iterator[Record]:
         """Keeps the stages' outputs and the logits of the model's own forward in this context."""
         nothing: Any = None  # before the forward
         record = Record([nothing] * len(self), nothing)
+
+        def begin(_, args):
+            self._images, self._given = shape_of(args[0]), {}
+
+        def note(name):
+            return lambda _, __, output: self._given.setdefault(name, []).append(shape_of(output))
+
+        def keep(index):
+
+            def hook(_, __, output):
+                record.features[index] = feature_of(output)
+
+            return hook
+
+        def keep_logits(_, __, output):
+            record.logits = feature_of(output)
+
         with ExitStack() as hooks:
-
-            def keep(step, index):
-
-                def hook(_, __, output):
-                    if index is None:
-                        record.logits = feature_of(output)
-                    else:
-                        record.features[index] = feature_of(output)
-
-                hooks.callback(step.module.register_forward_hook(hook).remove)
-
-            for index in range(len(self)):
-                keep(self.segments[index][-1], index)
-            keep(self.segments[-1][-1], None)
+            hooks.callback(self.model.register_forward_pre_hook(begin).remove)
+            places = dict.fromkeys(name for entry in self.entries for name in entry.before)
+            for name in places:
+                module = self.model.get_submodule(name)
+                hooks.callback(module.register_forward_hook(note(name)).remove)
+            for index, feature in enumerate(self.features):
+                module = self.model.get_submodule(feature.name)
+                hooks.callback(module.register_forward_hook(keep(index)).remove)
+            last = self.model.get_submodule(self._last)
+            hooks.callback(last.register_forward_hook(keep_logits).remove)
             yield record
 
 
-def pooled(feature: Tensor) -> Tensor:
-    """What a classifier sees of a last stage: ``[N, C, H, W] -> [N, C]``, mean of the ReLU."""
-    return F.relu(feature).mean((2, 3))
+class _Left(BaseException):
+    """Ends a forward after the stage that was asked for."""
+
+
+def overwritten(calls: List[Call]) -> List[str]:
+    """The modules whose output was changed after they gave it."""
+    return [call.name for call in calls if (feature := last_tensor(call.ends[0])) is not None
+            and feature._version != call.ends[2]]
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

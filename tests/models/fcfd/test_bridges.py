@@ -10,7 +10,7 @@ from torch.nn import functional as F
 import mmdistill_ext  # noqa: F401
 from mmdistill_ext.errors import ConfigError
 from mmdistill_ext.models.fcfd.bridges import bridge_between
-from mmdistill_ext.models.fcfd.staged_network import Feature
+from mmdistill_ext.models.fcfd.features import Feature
 
 
 def build(**kwargs):

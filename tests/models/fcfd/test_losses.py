@@ -4,7 +4,7 @@ from mmrazor.registry import MODELS
 
 import mmdistill_ext  # noqa: F401
 from mmdistill_ext.errors import ConfigError
-from mmdistill_ext.models.fcfd.staged_network import pooled
+from mmdistill_ext.models.fcfd.features import pooled
 from mmdistill_ext.models.losses.feature_l2 import feature_mse
 
 

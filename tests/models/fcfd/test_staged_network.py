@@ -23,6 +23,11 @@ SWIN = dict(type='SwinTransformer', window_size=2, drop_path_rate=0.3,
             arch=dict(embed_dims=12, depths=[1, 1, 2, 1], num_heads=[1, 2, 2, 2]))
 CONVNEXT = dict(type='ConvNeXt', arch=dict(depths=[1, 1, 1, 1], channels=[8, 12, 16, 20]),
                 drop_path_rate=0.3)
+VIT = dict(type='VisionTransformer', img_size=32, patch_size=8, drop_rate=0.1, drop_path_rate=0.3,
+           arch=dict(embed_dims=12, num_layers=6, num_heads=2, feedforward_channels=24))
+BLOCKS = [f'backbone.layers.{k}' for k in (0, 2, 3, 5)]  # four parts of six
+LARGER = ('swin', 'swin_v2', 'mlp_mixer')  # than 32 pixels
+WITHOUT_NECK = ('convnext', 'vit', 'vit_without_class_token', 'eva02')
 NETWORKS = {  # name: (backbone, its channels, the stages that it is cut into by default)
     'resnet': (dict(type='ResNet', depth=18, base_channels=8, stem_channels=8), 64, LAYERS),
     'resnet_v1d': (dict(type='ResNetV1d', depth=18, base_channels=8, stem_channels=8), 64, LAYERS),
@@ -44,6 +49,39 @@ NETWORKS = {  # name: (backbone, its channels, the stages that it is cut into by
     'convnext': (CONVNEXT, 20, STAGES),
     'convnext_norm_first': (dict(CONVNEXT, gap_before_final_norm=False), 20, STAGES),
     'swin': (SWIN, 96, STAGES),
+    'mobileone': (dict(type='MobileOne', arch=dict(
+        num_blocks=[1, 2, 1, 1], width_factor=[.125, .125, .125, .0625], num_conv_branches=[1] * 4,
+        num_se_blocks=[0] * 4)), 32, [f'backbone.stage{k}' for k in (1, 2, 3, 4)]),
+    'repvgg': (dict(type='RepVGG', arch=dict(
+        num_blocks=[1, 2, 1, 1], width_factor=[.125, .125, .125, .125], group_layer_map=None,
+        se_cfg=None), add_ppf=False), 64, [f'backbone.stage_{k}' for k in (1, 2, 3, 4)]),
+    'poolformer': (dict(type='PoolFormer', arch=dict(
+        layers=[1, 1, 2, 1], embed_dims=[8, 12, 16, 20], mlp_ratios=[2] * 4,
+        layer_scale_init_value=1e-5)), 20, [f'backbone.network.{k}' for k in (0, 2, 4, 6)]),
+    'convmixer': (dict(type='ConvMixer', arch=dict(
+        embed_dims=12, depth=6, patch_size=4, kernel_size=3)), 12,
+        [f'backbone.stages.{k}' for k in (0, 2, 3, 5)]),
+    'mobilevit': (dict(type='MobileViT', arch='xx_small'), 320,
+                  [f'backbone.layers.{k}' for k in (1, 2, 3, 4)]),
+    'van': (dict(type='VAN', arch=dict(embed_dims=[8, 8, 16, 16], depths=[1, 2, 1, 1],
+                                       ffn_ratios=[2] * 4)), 16,
+            ['backbone.blocks1.0', 'backbone.blocks2.1', 'backbone.blocks3.0',
+             'backbone.blocks4.0']),
+    'swin_v2': (dict(type='SwinTransformerV2', img_size=64, window_size=2, drop_path_rate=0.3,
+                     arch=dict(embed_dims=12, depths=[1, 1, 2, 1], num_heads=[1, 2, 2, 2],
+                               extra_norm_every_n_blocks=0)), 96, STAGES),
+    'twins': (dict(type='SVT', arch=dict(
+        embed_dims=[8, 8, 16, 16], num_heads=[1, 1, 2, 2], mlp_ratios=[2] * 4,
+        depths=[1, 1, 2, 1], sr_ratios=[4, 2, 1, 1], window_sizes=[7] * 4,
+        patch_sizes=[4, 2, 2, 2], strides=[4, 2, 2, 2])), 16,
+        [f'backbone.stages.{k}' for k in ('0.0', '1.0', '2.1', '3.0')]),
+    'vit': (VIT, 12, BLOCKS),
+    'vit_without_class_token': (
+        dict(VIT, with_cls_token=False, out_type='avg_featmap', final_norm=False), 12, BLOCKS),
+    'eva02': (dict(type='ViTEVA02', img_size=32, patch_size=8, sub_ln=True, arch=dict(
+        embed_dims=16, num_layers=6, num_heads=2, feedforward_channels=24)), 16, BLOCKS),
+    'mlp_mixer': (dict(type='MlpMixer', img_size=64, patch_size=8, arch=dict(
+        embed_dims=12, num_layers=6, tokens_mlp_dims=8, channels_mlp_dims=8)), 12, BLOCKS),
     'cifar_resnet': (dict(type='CIFARResNet', depth=20), 64, LAYERS[:3]),
     'cifar_wide_resnet': (dict(type='CIFARWideResNet', depth=10, widen_factor=1), 64,
                           [*LAYERS[:2], 'backbone.layer3.bn']),
@@ -56,17 +94,18 @@ NETWORKS = {  # name: (backbone, its channels, the stages that it is cut into by
 }
 
 
-def classifier(backbone, channels, neck=True, classes=7):
+def classifier(backbone, channels, neck=dict(type='GlobalAveragePooling'),  # noqa: B006
+               classes=7):
     torch.manual_seed(0)
     return MODELS.build(dict(
-        type='ImageClassifier', backbone=copy.deepcopy(backbone),
-        neck=dict(type='GlobalAveragePooling') if neck else None,
+        type='ImageClassifier', backbone=copy.deepcopy(backbone), neck=neck,
         head=dict(type='LinearClsHead', num_classes=classes, in_channels=channels)))
 
 
 def network(name):
     backbone, channels, _ = NETWORKS[name]
-    return classifier(backbone, channels, neck=name != 'convnext')
+    neck = dict(type='GlobalAveragePooling', dim=1 if name == 'mlp_mixer' else 2)
+    return classifier(backbone, channels, neck=None if name in WITHOUT_NECK else neck)
 
 
 def images(n=2, size=64):
@@ -75,7 +114,7 @@ def images(n=2, size=64):
 
 @pytest.mark.parametrize('name', NETWORKS)
 def test_in_a_row_the_stages_are_the_network(name):
-    model, x = network(name), images(2, 64 if name == 'swin' else 32)
+    model, x = network(name), images(2, 64 if name in LARGER else 32)
     before = copy.deepcopy(model.state_dict())
     net = StagedNetwork(model)
     assert [feature.name for feature in net.features] == NETWORKS[name][2]
@@ -96,9 +135,10 @@ def test_in_a_row_the_stages_are_the_network(name):
         for mine, theirs in zip(net.run(k, feature), [*own.features[k:], own.logits]):
             assert torch.equal(mine, theirs)
     for known, feature in zip(net.features, own.features):
-        assert feature.shape[1] == known.channels
-        assert [size * known.image for size in feature.shape[2:]] == \
-            [size * x.shape[2] for size in known.size]
+        assert feature.shape[1 if feature.ndim == 4 else 2] == known.channels
+        if feature.ndim == 4:
+            assert [size * known.image for size in feature.shape[2:]] == \
+                [size * x.shape[2] for size in known.size]
         assert known.post_relu == bool((feature >= 0).all())
 
 
@@ -140,6 +180,74 @@ def test_stages_by_name(name, stages):
     for k, feature in enumerate(own.features, 1):
         assert torch.equal(net.run(k, feature)[-1], logits)
         assert len(net.run(k, feature, until=k + 1)) == 1
+
+
+def test_entering_leaves_out_all_that_comes_before():
+    model = network('vit').eval()
+    net = StagedNetwork(model)
+    with net.recording() as own:
+        model(images())
+    ran = []
+    handles = [module.register_forward_pre_hook(lambda module, _: ran.append(module))
+               for module in model.modules()]
+    model.backbone.patch_embed.projection.register_forward_pre_hook(lambda *_: 1 / 0)
+    for layer in model.backbone.layers[:3]:  # what would be computed again
+        layer.attn.register_forward_pre_hook(lambda *_: 1 / 0)
+    assert torch.equal(net.run(2, own.features[1])[-1], own.logits)
+    assert model.backbone.layers[3].attn in ran and model not in ran
+    assert all('forward' not in vars(module) for module in model.modules())
+    assert len(handles) > 0
+
+
+@ROOT.register_module()
+class Fails(BaseModule):
+    """Two layers, the second of which may fail."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer1, self.layer2 = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3)
+        self.fails = False
+
+    def forward(self, x):
+        x = self.layer2(self.layer1(x))
+        if self.fails:
+            raise ZeroDivisionError
+        return x,
+
+
+def test_an_error_on_the_way_leaves_the_network_as_it_was():
+    model = classifier(dict(type='Fails'), 4).eval()
+    net = StagedNetwork(model, ['backbone.layer1', 'backbone.layer2'])
+    x = images()
+    with net.recording() as own:
+        logits = model(x)
+    model.backbone.fails = True
+    with pytest.raises(ZeroDivisionError):
+        net.run(1, own.features[0])
+    model.backbone.fails = False
+    assert torch.equal(model(x), logits)
+    assert all(not module._forward_hooks for module in model.modules())
+
+
+def test_images_of_another_shape_from_step_to_step():
+    model = network('swin').eval()
+    net = StagedNetwork(model)
+    for height, width in ((64, 64), (64, 96), (128, 64)):
+        x = images(3)[:, :, :1, :1].expand(3, 3, height, width) + torch.rand(height, width)
+        with net.recording() as own:
+            logits = model(x)
+        for k, feature in enumerate(own.features, 1):
+            assert torch.equal(net.run(k, feature)[-1], logits)
+
+
+def test_two_streams_are_refused():
+    model = MODELS.build(dict(
+        type='ImageClassifier', backbone=dict(type='HRNet', arch='w18'),
+        neck=[dict(type='HRFuseScales', in_channels=(18, 36, 72, 144)),
+              dict(type='GlobalAveragePooling')],
+        head=dict(type='LinearClsHead', in_channels=2048, num_classes=7)))
+    with pytest.raises(ConfigError, match='not all that .backbone.stage2. gives is one tensor'):
+        StagedNetwork(model)
 
 
 def test_recording_takes_the_features_of_the_loss():
@@ -204,8 +312,12 @@ class NotARow(BaseModule):
     (['backbone.layers2'], "no module 'backbone.layers2'", "'backbone.layer2'"),
     (['backbone.layer2', 'neck'], "'neck' gives [1, 64]", 'a module before it'),
     (['backbone.layer1.0.downsample'], 'no module', 'backbone.layer'),
-    (['backbone.layer2.0.downsample'], 'not on the way', 'backbone.layer2.1, backbone.layer3'),
-    (['backbone.layer2.0.conv1'], 'in a row do not give', 'name stages between'),
+    (['backbone.layer2.0.downsample'], "after 'backbone.layer2.0.downsample'",
+     'name stages that all of the network goes through'),
+    (['backbone.layer2.0.conv1'], 'also reads what was computed before it',
+     'name stages that all of the network goes through'),
+    (['backbone.layer2', 'backbone.layer3.0.relu'], "'backbone.layer3.0.relu' runs 2 times",
+     'name modules that run once'),
 ])
 def test_wrong_stages_say_what_would_fit(stages, found, fits):
     with pytest.raises(ConfigError) as error:
@@ -217,7 +329,7 @@ def test_wrong_stages_say_what_would_fit(stages, found, fits):
 
 def test_what_is_not_a_row_is_refused():
     model = classifier(dict(type='NotARow'), 4)
-    with pytest.raises(ConfigError, match='cannot be cut after .backbone.layer2.'):
+    with pytest.raises(ConfigError, match="after 'backbone.layer2' ImageClassifier also reads"):
         StagedNetwork(model, ['backbone.layer1', 'backbone.layer2'])
     with pytest.raises(ConfigError, match='no default for NotARow; name the modules'):
         StagedNetwork(model)
