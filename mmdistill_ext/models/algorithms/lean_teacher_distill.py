@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_map
 from ...errors import ConfigError
 from ..distillers import LinkDistiller
 from ..teacher.build import DTYPES, build_teacher, fuse, in_format
+from ..teacher.cast_weights import CastWeights
 from ..teacher.early_stop import EarlyStop, Reads, reads_of
 from ..teacher.inherit import Inheritance
 from ..teacher.options import TeacherOptions
@@ -140,6 +141,7 @@ class LeanTeacherDistill(SingleTeacherDistill):
             self._cast_teacher('fp16')
         self.attach_recorders()
         self._stop = self._early_stop()
+        self.cast_weights = CastWeights(self.teacher)
 
     def _fuse_teacher(self, asked: bool) -> None:
         plain = copy.deepcopy(self.teacher)
@@ -196,6 +198,10 @@ class LeanTeacherDistill(SingleTeacherDistill):
         """
         return reads_of(self.distiller)
 
+    def teacher_mode(self) -> str:
+        """The mode that a frozen teacher is called in."""
+        return 'loss'
+
     def init_weights(self) -> None:
         """Initialise the student, then take what it inherits from the teacher."""
         super().init_weights()
@@ -244,8 +250,8 @@ class LeanTeacherDistill(SingleTeacherDistill):
             no_amp = torch.autocast(inputs.device.type, enabled=False) if self.teacher_dtype \
                 else nullcontext()
             inputs = in_format(inputs, self.teacher, self.teacher_channels_last)
-            with torch.no_grad(), no_amp, self._stop:
-                self.teacher(inputs, data_samples, mode='loss')
+            with torch.no_grad(), no_amp, self.cast_weights.used(inputs.device.type), self._stop:
+                self.teacher(inputs, data_samples, mode=self.teacher_mode())
         self._hand_over()
         return dict()
 

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from ...errors import ConfigError
 from ..utils.dry_run import tensors_of
+from ..utils.found_modules import FoundModules
 
 
 def flatten(x: Tensor) -> Tensor:
@@ -62,9 +63,11 @@ class Step:
         self.name, self.model, self.function = name, model, function
         self.form, self.kwargs = form, kwargs or {}
 
+        self._found = FoundModules(model, [name]) if model else None
+
     @property
     def module(self) -> Optional[nn.Module]:
-        return self.model.get_submodule(self.name) if self.model else None
+        return self._found()[0] if self._found else None
 
     def __call__(self, x: Tensor) -> Tensor:
         call: Any = self.function or self.module

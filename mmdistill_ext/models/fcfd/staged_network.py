@@ -1,6 +1,6 @@
 """Staged networks: a model that can be left and entered between its stages."""
-from contextlib import ExitStack, contextmanager
-from functools import cached_property
+from contextlib import contextmanager
+from functools import cached_property, partial
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
@@ -8,7 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...errors import ConfigError
+from ..losses.precision import at_least_float32
 from ..utils.dry_run import dry_run, get_module, untouched
+from ..utils.found_modules import FoundModules
 from ..utils.stages import fcfd_stages
 from .chain import Chain, feature_of, find_chain
 
@@ -51,6 +53,11 @@ class Record:
     def pooled(self) -> Tensor:
         """Of the last feature, see :func:`pooled`."""
         return pooled(self.features[-1])
+
+    @cached_property
+    def wide(self) -> 'Record':
+        """The same in float32 at least, as targets of several terms: each is cast once."""
+        return Record([at_least_float32(x) for x in self.features], at_least_float32(self.logits))
 
     def detached(self, dtype: Optional[torch.dtype] = None) -> 'Record':
         """The same without gradient, for use as a target; in another precision if asked."""
@@ -129,6 +136,9 @@ class StagedNetwork:
                          for name, x in found]
         bounds = [0, *(cut + 1 for cut in cuts), len(chain.steps)]
         self.segments = [chain.steps[a:b] for a, b in zip(bounds, bounds[1:])]
+        self._ends = FoundModules(self.model, [segment[-1].name for segment in self.segments])
+        self._hooked: List[Optional[nn.Module]] = [None] * len(self.segments)
+        self._record: Optional[Record] = None
 
     def __len__(self) -> int:
         """N, the number of stages."""
@@ -162,23 +172,23 @@ class StagedNetwork:
     def recording(self) -> Iterator[Record]:
         """Keeps the stages' outputs and the logits of the model's own forward in this context."""
         nothing: Any = None  # before the forward
-        record = Record([nothing] * len(self), nothing)
-        with ExitStack() as hooks:
+        self._record = Record([nothing] * len(self), nothing)
+        for index, (module, hooked) in enumerate(zip(self._ends(), self._hooked)):
+            if module is not hooked:  # new, or in the place of another
+                module.register_forward_hook(partial(self._keep, index))
+                self._hooked[index] = module
+        try:
+            yield self._record
+        finally:
+            self._record = None
 
-            def keep(step, index):
-
-                def hook(_, __, output):
-                    if index is None:
-                        record.logits = feature_of(output)
-                    else:
-                        record.features[index] = feature_of(output)
-
-                hooks.callback(step.module.register_forward_hook(hook).remove)
-
-            for index in range(len(self)):
-                keep(self.segments[index][-1], index)
-            keep(self.segments[-1][-1], None)
-            yield record
+    def _keep(self, index: int, _: nn.Module, __: tuple, output: Any) -> None:
+        if self._record is None:
+            return
+        if index < len(self):
+            self._record.features[index] = feature_of(output)
+        else:
+            self._record.logits = feature_of(output)
 
 
 def pooled(feature: Tensor) -> Tensor:

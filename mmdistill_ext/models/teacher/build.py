@@ -146,5 +146,7 @@ def fuse(teacher: nn.Module, read: Callable[[], Dict[str, list]]) -> None:
 
 def in_format(inputs: Tensor, teacher: nn.Module, channels_last: bool) -> Tensor:
     """The batch in the precision and memory format that the teacher runs in."""
-    inputs = inputs.to(next(teacher.parameters()).dtype)
+    dtype = next(teacher.parameters()).dtype
+    if dtype != torch.float32 or inputs.dtype not in DTYPES.values():  # else autocast sees to it
+        inputs = inputs.to(dtype)
     return inputs.contiguous(memory_format=torch.channels_last) if channels_last else inputs
