@@ -25,8 +25,8 @@ TEST = ('test_dataloader', 'test_cfg', 'test_evaluator')
 GUARDS = ('SameClassesHook', 'FiniteLossHook')
 # Read by mmengine from the config itself, beside the arguments of its Runner.
 CONFIG_KEYS = ('default_scope', 'custom_imports', 'env_cfg', 'find_unused_parameters', 'sync_bn',
-              'model_wrapper_cfg', 'compile', 'activation_checkpointing', 'tta_model',
-              'tta_pipeline')
+               'model_wrapper_cfg', 'compile', 'activation_checkpointing', 'tta_model',
+               'tta_pipeline')
 
 
 class Options(DictAction):
@@ -57,6 +57,7 @@ def parser(description: str) -> argparse.ArgumentParser:
 
 def load_config(args: argparse.Namespace, needs: Sequence[str]) -> Config:
     """Read the config, apply the options, check that it has what is needed."""
+    register_all_modules(init_default_scope=False)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if not os.path.isfile(args.config):
         raise ConfigError(f'no config at {args.config}')
@@ -160,17 +161,31 @@ def run(cfg: Config, work: Callable[[Runner], None], runner_type=Runner) -> None
         raise
 
 
-def main(work: Callable[[Optional[Sequence[str]]], None]) -> None:
-    """Call the tool; one line and exit code 2 for a user's mistake, a traceback for ours."""
+def main(work: Callable[[Optional[Sequence[str]]], Optional[int]], resumable: bool = False) -> None:
+    """Call the tool; one line and exit code 2 for a user's mistake, a traceback for ours.
+
+    Args:
+        work (Callable): The tool. It returns its exit code, or None for 0.
+        resumable (bool): The same command goes on after Ctrl-C or SIGTERM; a line says so and the
+            exit code is 130. Defaults to False.
+    """
+    if resumable:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        register_all_modules(init_default_scope=False)
-        work(None)
+        code = work(None)
+    except KeyboardInterrupt:
+        if not resumable:
+            raise
+        print('\nstopped; the same command goes on from here', file=sys.stderr)
+        sys.exit(130)
     except Exception as error:
         line = one_line_message(error)
         if line is None:
             raise
         leave(line)
     distributed.leave()
+    if code:
+        sys.exit(code)
 
 
 class NewFolder:

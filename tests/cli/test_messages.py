@@ -151,8 +151,8 @@ CASES = {
         ['backbone.layer1.0.conv1']),
     'teacher of other classes': (
         teacher('classes3.pth'),
-        'teacher_ckpt PATH does not fit the teacher (CLASS): COUNT misshapen',
-        ['head.fc.weight (checkpoint [3, 64], teacher [2, 64])']),
+        'teacher_ckpt PATH does not fit the teacher (CLASS): COUNT of another shape',
+        ['head.fc.weight (3, 64) instead of (2, 64)']),
     'teacher not named': (options('model.random_teacher=False'), 'teacher_ckpt is missing', []),
     'teacher named and random': (
         options('model.teacher_ckpt=good.pth'),

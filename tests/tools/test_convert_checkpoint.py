@@ -208,7 +208,7 @@ def original(name, state, image):
 
 def run(monkeypatch, *argv):
     monkeypatch.setattr(sys, 'argv', ['convert_checkpoint.py', *map(str, argv)])
-    tool.main()
+    tool.cli.main(tool.main)
 
 
 @pytest.mark.parametrize('name', FACTS)
@@ -313,14 +313,14 @@ def test_other_objects_are_refused(kind, zipped, tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().err
     named = '__main__.Innocent' if kind is Innocent else f'{os.mkdir.__module__}.mkdir'
     assert error.value.code == 2 and said.count('\n') == 1
-    assert str(tmp_path / 'src.pth') in said and f'it holds {named};' in said
+    assert str(tmp_path / 'src.pth') in said and f'src.pth holds {named}, which' in said
     assert not (tmp_path / 'harm').exists() and not (tmp_path / 'dst.pth').exists()
 
 
 @pytest.mark.parametrize('content,message', [
     (None, 'No such file'),
-    (b'', 'no PyTorch checkpoint'),
-    (b'hello', 'no PyTorch checkpoint'),
+    (b'', 'src.pth is no checkpoint'),
+    (b'hello', 'src.pth is no checkpoint'),
     (dict(state_dict={}), "no state dict under 'model'.* found 'state_dict'"),
     ([1], "no state dict under 'model'.* found a list"),
     (dict(model=[1]), "under 'model' is not a state dict"),

@@ -17,9 +17,11 @@ from torch.utils._pytree import tree_map
 
 from ...errors import ConfigError
 from ..distillers import LinkDistiller
-from ..teacher.build import DTYPES, build_teacher, fuse, in_format
+from ..distillers.step_checks import check_own_losses
+from ..teacher.build import DTYPES, build_teacher, in_format
 from ..teacher.cast_weights import CastWeights
 from ..teacher.early_stop import EarlyStop, Reads, reads_of
+from ..teacher.fuse import fuse
 from ..teacher.inherit import Inheritance
 from ..teacher.options import TeacherOptions
 from ..teacher.preprocessor import preprocessor_for
@@ -44,11 +46,12 @@ class LeanTeacherDistill(SingleTeacherDistill):
         teacher_norm_eval (bool): Keep the teacher's norm layers in evaluation mode; False lets
             them normalise by the batch. Defaults to True.
         teacher_fuse_bn (bool, optional): Fold the teacher's BatchNorm into its convolutions, which
-            changes rounding and nothing else. None (default) fuses when the teacher is frozen, is
-            not saved, and fusing does not change the recorded features.
+            changes rounding and nothing else, where one convolution alone feeds a BatchNorm. None
+            (default) fuses when the teacher is frozen, is not saved, and fusing does not change the
+            recorded features.
         teacher_channels_last (bool, optional): Run the teacher in the channels_last memory format.
-            None (default) does so when its operators can (mmcv's deformable ones cannot) and are
-            faster in it (grouped convolutions are in half precision only).
+            None (default) does so when the operators that run can (mmcv's cannot) and are faster
+            in it (grouped convolutions are in half precision only).
         teacher_dtype (str, optional): 'bf16' or 'fp16' to run the teacher in that precision.
         save_teacher (bool): Keep the teacher's weights in the checkpoints. Defaults to False.
         inherit (Sequence[str]): Modules of the student (such as 'neck', 'bbox_head') that start
@@ -129,8 +132,10 @@ class LeanTeacherDistill(SingleTeacherDistill):
             self._fuse_teacher(asked=bool(options.teacher_fuse_bn))
         if not options.teacher_trainable:
             self.teacher.requires_grad_(False)
-        self.teacher_channels_last = channels_last(self.teacher, options.teacher_channels_last,
-                                                   'teacher_channels_last', options.teacher_dtype)
+        self.teacher_channels_last = channels_last(
+            self.teacher, options.teacher_channels_last, 'teacher_channels_last',
+            options.teacher_dtype, lambda: self.outputs_read('teacher'),
+            whole=options.teacher_trainable or reads_of(self.distiller) is None)
         if options.teacher_dtype == 'bf16':  # now: mmcv's operators that lack it fail below
             self._cast_teacher('bf16')
         self.distiller.prepare_from_teacher(self.teacher)
@@ -154,9 +159,10 @@ class LeanTeacherDistill(SingleTeacherDistill):
             self.teacher = plain
 
     def _cast_teacher(self, dtype: str) -> None:
-        self.teacher.to(DTYPES[dtype])
+        nn.Module.to(self.teacher, DTYPES[dtype])  # mmdet's LD has a `to` for devices only
         for module in self.modules_in_float32():
             module.float()
+        self.teacher.eval()  # again, for modules that cache a weight in it (LeViT)
 
     def _early_stop(self):
         """A context in which the teacher's forward ends after the last feature that is read."""
@@ -235,6 +241,8 @@ class LeanTeacherDistill(SingleTeacherDistill):
             losses.update(add_prefix(self.run_teacher(inputs, data_samples), 'teacher'))
         student_losses = self.run_student(batch_inputs, data_samples)
         if self.calculate_student_loss:
+            if self.student_trainable:
+                check_own_losses(self.student, student_losses)
             losses.update(add_prefix(student_losses, 'student'))
         if not self.distillation_stopped:
             losses.update(add_prefix(self.distiller.compute_distill_losses(), 'distill'))
@@ -247,10 +255,11 @@ class LeanTeacherDistill(SingleTeacherDistill):
         with self.distiller.teacher_recorders, self.distiller.deliveries:
             if self.teacher_trainable:
                 return self.teacher(inputs, data_samples, mode='loss')
-            no_amp = torch.autocast(inputs.device.type, enabled=False) if self.teacher_dtype \
+            device = next(self.teacher.parameters()).device.type
+            no_amp = torch.autocast(device, enabled=False) if self.teacher_dtype \
                 else nullcontext()
             inputs = in_format(inputs, self.teacher, self.teacher_channels_last)
-            with torch.no_grad(), no_amp, self.cast_weights.used(inputs.device.type), self._stop:
+            with torch.no_grad(), no_amp, self.cast_weights.used(device), self._stop:
                 self.teacher(inputs, data_samples, mode=self.teacher_mode())
         self._hand_over()
         return dict()
@@ -287,11 +296,27 @@ class LeanTeacherDistill(SingleTeacherDistill):
     def train(self, mode: bool = True):
         """The student follows ``mode``; a frozen teacher only with its norm layers, if asked."""
         BaseAlgorithm.train(self, mode)  # with what a network has to say of it (norm_eval=True)
-        for module in self.teacher.modules():
-            asked = not self.teacher_norm_eval if isinstance(module, _BatchNorm) \
-                else self.teacher_trainable
-            module.training &= asked
+        norms = [m for m in self.teacher.modules() if isinstance(m, _BatchNorm) and m.training]
+        if not self.teacher_trainable:
+            # Not flag by flag: some modules do more when their mode changes (LeViT).
+            self.teacher.eval()
+        for norm in norms:
+            norm.train(not self.teacher_norm_eval)
         return self
+
+    def __deepcopy__(self, memo: dict) -> 'LeanTeacherDistill':
+        """A copy shares the memory of a frozen teacher's weights: a moving average is a copy.
+
+        Each has parameters of its own, so that one can be moved or cast without the other, and
+        buffers of its own, since the teacher's statistics may move.
+        """
+        if not self.teacher_trainable:
+            memo.update((id(weight), nn.Parameter(weight.detach(), requires_grad=False))
+                        for weight in self.teacher.parameters())
+        other = self.__class__.__new__(self.__class__)
+        memo[id(self)] = other
+        other.__setstate__(copy.deepcopy(self.__reduce_ex__(4)[2], memo))
+        return other
 
 
 def _without_teacher(module: LeanTeacherDistill, state_dict: dict, prefix: str, _) -> None:

@@ -9,12 +9,12 @@ from torch.nn import functional as F
 
 from ...errors import ConfigError
 from ..losses.precision import at_least_float32
-from ..utils.dry_run import dry_run, get_module, untouched
+from ..utils.dry_run import dry_run, get_module, tiny_images, untouched
 from ..utils.found_modules import FoundModules
 from ..utils.stages import fcfd_stages
 from .chain import Chain, feature_of, find_chain
 
-PIXELS = (64, 224)  # of the image that shapes are learned from: the first that the model takes
+PIXELS = 64  # of the image that shapes are learned from, tried first
 MOST = 4  # stages by default, counted from the last
 
 
@@ -104,15 +104,15 @@ class StagedNetwork:
                     'in a row')
 
     def _probe(self, ends: List[str], what: str) -> Tuple[Tensor, Chain]:
-        for pixels in PIXELS:
-            images = torch.randn(1, 3, pixels, pixels, generator=torch.Generator().manual_seed(0))
-            images = images.to(next(self.model.parameters()))
+        errors = {}
+        for images in tiny_images(self.model, PIXELS, 1):
             try:
                 return images, find_chain(self.model, images, ends, what)
             except (RuntimeError, AssertionError) as error:
-                reason = error
+                errors[images.shape] = error
+        shape = max(errors, key=lambda shape: shape[-1])  # which fails the least for its size
         raise ConfigError(f'{what}: {type(self.model).__name__} does not run on an input of '
-                          f'{list(images.shape)}: {reason}') from reason
+                          f'{list(shape)}: {errors[shape]}') from errors[shape]
 
     def _cut(self, chain: Chain, ends: List[str], image: int, what: str, merge: bool) -> None:
         place = {step.name: index for index, step in enumerate(chain.steps)}
@@ -136,13 +136,17 @@ class StagedNetwork:
                          for name, x in found]
         bounds = [0, *(cut + 1 for cut in cuts), len(chain.steps)]
         self.segments = [chain.steps[a:b] for a, b in zip(bounds, bounds[1:])]
-        self._ends = FoundModules(self.model, [segment[-1].name for segment in self.segments])
+        self._found = FoundModules(self.model, self.ends())
         self._hooked: List[Optional[nn.Module]] = [None] * len(self.segments)
         self._record: Optional[Record] = None
 
     def __len__(self) -> int:
         """N, the number of stages."""
         return len(self.features)
+
+    def ends(self) -> List[str]:
+        """What each stage and the classifier end with, by name."""
+        return [segment[-1].name for segment in self.segments]
 
     def run(self, k: int, x: Tensor, until: Optional[int] = None) -> List[Tensor]:
         """Enter the network after stage ``k``.
@@ -173,7 +177,7 @@ class StagedNetwork:
         """Keeps the stages' outputs and the logits of the model's own forward in this context."""
         nothing: Any = None  # before the forward
         self._record = Record([nothing] * len(self), nothing)
-        for index, (module, hooked) in enumerate(zip(self._ends(), self._hooked)):
+        for index, (module, hooked) in enumerate(zip(self._found(), self._hooked)):
             if module is not hooked:  # new, or in the place of another
                 module.register_forward_hook(partial(self._keep, index))
                 self._hooked[index] = module

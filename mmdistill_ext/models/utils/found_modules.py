@@ -1,5 +1,5 @@
 """Modules looked up by name once, and anew as soon as one was replaced."""
-from typing import Iterable, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 
 from torch import nn
 
@@ -43,6 +43,8 @@ class FoundModules:
                 parent, module = module, module.get_submodule(key)
                 places[id(parent), key] = (parent._modules, key, module)
             self._modules.append(module)
+        self._named = list(zip(names, self._modules))
+        self._kept: Dict[Callable, Any] = {}
         self._places: List[Tuple[dict, str, nn.Module]] = list(places.values())
         self._parameters = [module._parameters for module in self._modules if module._parameters]
 
@@ -53,6 +55,13 @@ class FoundModules:
                 self._find()
                 break
         return self._modules
+
+    def kept(self, compute: Callable[[List[Tuple[str, nn.Module]]], Any]) -> Any:
+        """What a function makes of the names and modules, until a module is replaced."""
+        self()
+        if compute not in self._kept:
+            self._kept[compute] = compute(self._named)
+        return self._kept[compute]
 
     def trainable(self) -> List[nn.Parameter]:
         """Parameters of these modules, not of their children, that take a gradient."""

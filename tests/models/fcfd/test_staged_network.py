@@ -112,6 +112,19 @@ def test_vgg_with_fully_connected_layers_needs_larger_images():
     assert torch.equal(net.run(0, x)[-1], model(x))
 
 
+@pytest.mark.parametrize('backbone, channels, size', [
+    (dict(type='ResNet', depth=18, base_channels=8, stem_channels=8, in_channels=1), 64, 64),
+    (dict(type='SwinTransformerV2', img_size=256, window_size=[16, 16, 16, 8], arch=dict(
+        embed_dims=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 1, 1], extra_norm_every_n_blocks=0)),
+     64, 256)])
+def test_a_network_for_grey_images_or_of_one_size_is_cut(backbone, channels, size):
+    model = classifier(backbone, channels).eval()
+    net = StagedNetwork(model)
+    assert net.features[0].image == size
+    x = torch.randn(2, backbone.get('in_channels', 3), size, size)
+    assert torch.equal(net.run(0, x)[-1], model(x))
+
+
 @pytest.mark.parametrize('name, stages', [
     ('resnet', ['backbone.layer1.0', 'backbone.layer2', 'backbone.layer4.1']),
     ('resnet', ['backbone.relu', 'backbone.layer3']),
