@@ -9,6 +9,7 @@ from typing import Any, Dict, Optional, Sequence, Tuple
 import torch
 from torch import Tensor
 
+from mmdistill_ext.checkpoints.keys import SHOWN
 from mmdistill_ext.checkpoints.load import read
 from mmdistill_ext.checkpoints.save import whole_file
 from mmdistill_ext.cli import command as cli
@@ -16,7 +17,6 @@ from mmdistill_ext.errors import ConfigError
 from mmdistill_ext.models.backbones.repdistiller_keys import (
     ALL,
     NETWORKS,
-    TORCHVISION,
     Network,
     convert,
 )
@@ -27,15 +27,18 @@ def load_public(path: str) -> Tuple[Dict[str, Tensor], Dict[str, Network]]:
 
     Args:
         path (str): RepDistiller's ``ckpt_epoch_240.pth``, a dict whose ``model`` holds the state
-            dict; or torchvision's file, which is the state dict.
+            dict; or torchvision's file, or one of RepDistiller's networks, which is the state dict.
     """
     # Beside tensors RepDistiller saves accuracies, of numpy's types too, and the run's options.
     checkpoint = read(path, 'cpu', also=[argparse.Namespace])
     if is_state_dict(checkpoint) and checkpoint:
-        return {key: value.detach() for key, value in checkpoint.items()}, TORCHVISION
+        return {key: value.detach() for key, value in checkpoint.items()}, ALL
     if not isinstance(checkpoint, dict) or 'model' not in checkpoint:
-        found = ', '.join(map(repr, checkpoint)) if isinstance(checkpoint, dict) else (
-            f'a {type(checkpoint).__name__}')
+        found = f'a {type(checkpoint).__name__}'
+        if isinstance(checkpoint, dict):
+            names = list(map(repr, checkpoint))
+            shown = names[:SHOWN] + ['...'] * (len(names) > SHOWN)
+            found = f'{len(names)} keys ({", ".join(shown)})'
         raise ConfigError(f"{path}: no state dict under 'model', where RepDistiller has it, and "
                           f'none of tensors alone, as torchvision has it; found {found}')
     state = checkpoint['model']

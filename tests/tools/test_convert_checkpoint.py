@@ -261,6 +261,17 @@ def test_another_file_of_torchvisions_is_refused(tmp_path, monkeypatch, capsys):
     assert 'the nearest network is resnet34: ' in said and not (tmp_path / 'dst.pth').exists()
 
 
+@pytest.mark.parametrize('name', ['resnet8x4', 'vgg8'])
+def test_a_state_dict_alone_of_repdistiller(name, tmp_path, monkeypatch, capsys):
+    state = random_state(FACTS[name]['state_dict'])
+    torch.save(state, tmp_path / 'src.pth')
+    run(monkeypatch, tmp_path / 'src.pth', tmp_path / 'dst.pth')
+    assert capsys.readouterr().out.startswith(f'{name}: {len(state)} tensors')
+    converted = torch.load(tmp_path / 'dst.pth', weights_only=True)['state_dict']
+    for theirs, (ours, _) in public_tensors(name).items():
+        assert torch.equal(converted[ours], state[theirs])
+
+
 @pytest.mark.parametrize('name', FACTS)
 def test_table_names_every_public_tensor(name):
     public = {theirs: list(shape) for theirs, (_, shape) in public_tensors(name).items()}
@@ -321,7 +332,9 @@ def test_other_objects_are_refused(kind, zipped, tmp_path, monkeypatch, capsys):
     (None, 'No such file'),
     (b'', 'src.pth is no checkpoint'),
     (b'hello', 'src.pth is no checkpoint'),
-    (dict(state_dict={}), "no state dict under 'model'.* found 'state_dict'"),
+    (dict(state_dict={}), r"no state dict under 'model'.* found 1 keys \('state_dict'\)"),
+    (dict({f'key{i}': torch.zeros(1) for i in range(343)}, epoch=1),
+     r"found 344 keys \('key0', 'key1', .*'key7', \.\.\.\)$"),
     ([1], "no state dict under 'model'.* found a list"),
     (dict(model=[1]), "under 'model' is not a state dict"),
 ])

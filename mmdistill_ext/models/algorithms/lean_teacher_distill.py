@@ -26,7 +26,12 @@ from ..teacher.inherit import Inheritance
 from ..teacher.options import TeacherOptions
 from ..teacher.preprocessor import preprocessor_for
 from ..utils.dry_run import dry_run, recorded_places
-from ..utils.memory_format import channels_last, student_in_channels_last
+from ..utils.memory_format import (
+    channels_last,
+    is_sharded,
+    lay_out,
+    student_in_channels_last,
+)
 
 
 @MODELS.register_module()
@@ -80,6 +85,7 @@ class LeanTeacherDistill(SingleTeacherDistill):
         ...             loss=dict(type='FeatureL2Loss', loss_weight=7e-5)))))
     """
 
+    enters_networks = False  # whether it runs parts of a network outside of the network's forward
     option_types = (TeacherOptions, )  # whose fields a config names beside the arguments below
 
     def __init__(self,
@@ -136,6 +142,8 @@ class LeanTeacherDistill(SingleTeacherDistill):
             self.teacher, options.teacher_channels_last, 'teacher_channels_last',
             options.teacher_dtype, lambda: self.outputs_read('teacher'),
             whole=options.teacher_trainable or reads_of(self.distiller) is None)
+        self._is_new = True
+        self.register_forward_pre_hook(_before_first_step)
         if options.teacher_dtype == 'bf16':  # now: mmcv's operators that lack it fail below
             self._cast_teacher('bf16')
         self.distiller.prepare_from_teacher(self.teacher)
@@ -317,6 +325,34 @@ class LeanTeacherDistill(SingleTeacherDistill):
         memo[id(self)] = other
         other.__setstate__(copy.deepcopy(self.__reduce_ex__(4)[2], memo))
         return other
+
+
+@torch.compiler.disable
+def _before_first_step(module: LeanTeacherDistill, _) -> None:
+    """Put the teacher into channels_last, but not earlier: FSDP shards contiguous weights only."""
+    if not module._is_new:
+        return
+    module._is_new = False
+    sharded = is_sharded([module])
+    networks = [*module.student.modules(), *module.teacher.modules()]
+    if module.enters_networks and sharded and is_sharded(networks):
+        raise ConfigError(
+            f'{type(module).__name__} runs parts of both networks after their forward, when FSDP '
+            'has taken their weights away again: call fully_shard on the algorithm alone')
+    others = [p for name, p in module.named_parameters() if p.requires_grad
+              and not name.startswith(('architecture.', 'teacher.'))]
+    if others and not sharded and is_sharded(module.student.modules()):
+        raise ConfigError(
+            f'{type(module).__name__}: fully_shard was called on the student alone, so each rank '
+            'would train connectors of its own: call it on the algorithm too')
+    if not module.teacher_channels_last:
+        return
+    if sharded or is_sharded(module.teacher.modules()):
+        module.teacher_channels_last = False
+        print_log('teacher_channels_last=False: the teacher is sharded, and FSDP takes contiguous '
+                  'weights only', logger='current')
+    else:
+        lay_out(module.teacher)
 
 
 def _without_teacher(module: LeanTeacherDistill, state_dict: dict, prefix: str, _) -> None:

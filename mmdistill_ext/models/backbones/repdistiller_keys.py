@@ -125,7 +125,13 @@ def convert(state: Dict[str, Tensor],
     candidates = networks if name is None else [name]
     differences = {key: compare({theirs: shape for theirs, (_, shape) in
                                  public_tensors(key).items()}, state) for key in candidates}
-    found = min(differences, key=lambda key: (differences[key].count, key))
+
+    def rank(key: str) -> Tuple[int, int, str]:
+        """The one with most of these tensors, and of those the one with least beside them."""
+        missing, _, misshapen = difference = differences[key]
+        return len(missing) + len(misshapen) - len(public_tensors(key)), difference.count, key
+
+    found = min(differences, key=rank)
     if differences[found].count:
         what = 'the nearest network is' if name is None else 'these are not the tensors of'
         raise ConfigError(f'{what} {found}: {differences[found]}')

@@ -72,6 +72,8 @@ class FCFDDistill(LeanTeacherDistill):
         ...     paths=dict(num=2))
     """
 
+    enters_networks = True
+
     def __init__(self,
                  student_stages: Optional[Sequence[str]] = None,
                  teacher_stages: Optional[Sequence[str]] = None,

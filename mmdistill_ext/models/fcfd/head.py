@@ -43,6 +43,7 @@ class FCFDHead(LeanTeacherDistill):
         kwargs: All others of ``LeanTeacherDistill``.
     """
 
+    enters_networks = True
     head_name: str  # the lens, in both models
     own: Dict[str, dict]  # recorders of what the student's head is asked and answers in its loss
     probe: tuple = ()  # what a lens is called with beside features when it is tried out

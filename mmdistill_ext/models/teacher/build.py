@@ -128,10 +128,19 @@ def build_teacher(teacher: Union[BaseModel, dict], checkpoint: Optional[str],
         raise ConfigError('teacher_ckpt is missing: a teacher with random weights teaches nothing; '
                           'name its checkpoint, or set random_teacher=True if that is meant')
     if random_teacher and not (built or awaits_weights(teacher)):
-        teacher.init_weights()  # now: when the runner does so, its BatchNorm may be fused
+        _init_quietly(teacher)  # now: when the runner does so, its BatchNorm may be fused
     elif not random_teacher:
         teacher.is_init = True  # or the runner's init_weights would overwrite what is loaded
     return teacher
+
+
+def _init_quietly(teacher: BaseModel) -> None:
+    """Without mmengine's line for each weight, which is of use for the student only."""
+    teacher._dump_init_info = lambda *_: None
+    try:
+        teacher.init_weights()
+    finally:
+        del teacher._dump_init_info
 
 
 def awaits_weights(teacher: BaseModel) -> bool:

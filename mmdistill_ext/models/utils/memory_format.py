@@ -1,8 +1,9 @@
 """Networks in the channels_last memory format, where their operators take it."""
 from contextlib import ExitStack
-from typing import Callable, Optional
+from typing import Callable, Iterable, Optional
 
 import torch
+import torch.distributed.fsdp
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
@@ -12,10 +13,10 @@ from ...errors import ConfigError
 def channels_last(network: nn.Module, wanted: Optional[bool], field: str,
                   dtype: Optional[str] = None, run: Callable = lambda: None,
                   whole: bool = True) -> bool:
-    """Put a network into the channels_last memory format; whether it is in it now.
+    """Whether a network shall run in the channels_last memory format; it is left as it was.
 
     Args:
-        network (nn.Module): Changed in place.
+        network (nn.Module): The network.
         wanted (bool, optional): None for wherever its operators can and gain by it: convolutions
             in groups do so in half precision only. Where they cannot, the log says why.
         field (str): What the config calls it.
@@ -26,14 +27,26 @@ def channels_last(network: nn.Module, wanted: Optional[bool], field: str,
     in_groups = any(getattr(module, 'groups', 1) > 1 for module in network.modules())
     if wanted is False or (wanted is None and in_groups and not dtype):
         return False
-    reason = _contiguous_only(network, run, whole) or _put(network, run)
+    reason = _contiguous_only(network, run, whole) or _fails(network, run)
     if reason and wanted:
         raise ConfigError(f'{field}: {reason}; leave the field out')
     if reason:
         print_log(f'{field}=False: {reason}', logger='current')
         return False
-    shield_narrow_convolutions(network)
     return True
+
+
+def lay_out(network: nn.Module) -> None:
+    """Put the weights of a network into the channels_last memory format."""
+    # Not its own `to`: mmdet's LD takes a device only.
+    nn.Module.to(network, memory_format=torch.channels_last)
+    shield_narrow_convolutions(network)
+
+
+def is_sharded(modules: Iterable[nn.Module]) -> bool:
+    """Whether FSDP's ``fully_shard`` was called on one of the modules."""
+    kind = getattr(torch.distributed.fsdp, 'FSDPModule', None)  # from PyTorch 2.6 on
+    return kind is not None and any(isinstance(module, kind) for module in modules)
 
 
 def _contiguous_only(network: nn.Module, run: Callable, whole: bool) -> Optional[str]:
@@ -52,22 +65,25 @@ def _contiguous_only(network: nn.Module, run: Callable, whole: bool) -> Optional
     return f'{names} of mmcv takes contiguous tensors only' if names else None
 
 
-def _put(network: nn.Module, run: Callable) -> Optional[str]:
-    """Put a network into channels_last; if it does not run in it, put it back and return why."""
-    # Not its own `to`: mmdet's LD takes a device only.
-    nn.Module.to(network, memory_format=torch.channels_last)
+def _fails(network: nn.Module, run: Callable) -> Optional[str]:
+    """Why a network does not run in channels_last; None if it does."""
     try:
+        nn.Module.to(network, memory_format=torch.channels_last)
         run()
     except Exception as error:  # of any operator, or of a view that wants contiguous tensors
+        reason = str(error)
+    else:
+        return None
+    finally:
         nn.Module.to(network, memory_format=torch.contiguous_format)
-        run()  # what fails in every format fails here
-        return f'{type(network).__name__} does not run in channels_last: {error}'
-    return None
+    run()  # what fails in every format fails here
+    return f'{type(network).__name__} does not run in channels_last: {reason}'
 
 
 def student_in_channels_last(student: nn.Module, wanted: bool) -> None:
     """A student in channels_last, whose batches are put into it as they come in."""
     if channels_last(student, wanted, 'student_channels_last'):
+        lay_out(student)
         student.register_forward_pre_hook(_batch_channels_last)
     else:  # FCFD: features of a teacher in channels_last run through the student
         shield_narrow_convolutions(student)

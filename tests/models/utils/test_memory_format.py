@@ -73,6 +73,8 @@ def test_a_teacher_with_convolutions_in_groups_gains_in_half_precision(fields, e
                        random_teacher=True, **fields,
                        distiller=dict(type='LinkDistiller', links=dict(loss_feat=LINK))))
     assert model.teacher_channels_last is expected
+    assert model.teacher.backbone.conv1.weight.is_contiguous()
+    model(**model.data_preprocessor(batch('cls'), True), mode='loss')  # the first step does it
     weight = model.teacher.backbone.layer1[0].conv2.weight
     assert weight.is_contiguous(memory_format=torch.channels_last) is expected
 
@@ -113,12 +115,12 @@ def test_a_teacher_is_in_channels_last_where_what_runs_can(
     logger.removeHandler(caplog.handler)
     lines = [line for line in caplog.messages if 'channels_last' in line]
     assert len(lines) == (not channels_last) and all(said in line for line in lines)
+    losses = model(**model.data_preprocessor(batch('seg' if teacher is dmnet else 'det'), True),
+                   mode='loss')
     weights = [p for p in model.teacher.parameters() if p.ndim == 4 and p.shape[1] > 1
                and p.shape[2] > 1]
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
     assert weights and all(p.is_contiguous(memory_format=memory_format) for p in weights)
-    losses = model(**model.data_preprocessor(batch('seg' if teacher is dmnet else 'det'), True),
-                   mode='loss')
     assert torch.isfinite(losses['distill.loss_feat'])
     if not channels_last:
         with pytest.raises(ConfigError, match=f'teacher_channels_last: .*{said}'):
