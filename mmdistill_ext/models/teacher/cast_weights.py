@@ -38,7 +38,8 @@ class CastWeights:
         try:
             for layer in layers:
                 for key, value in layer._parameters.items():
-                    if value is not None and value.dtype == torch.float32 \
+                    # What FSDP has sharded is of another type until the layer runs.
+                    if type(value) is nn.Parameter and value.dtype == torch.float32 \
                             and not value.requires_grad:
                         held.append((layer, key, value))
                         layer._parameters[key] = self._cast(layer, key, value, dtype)
