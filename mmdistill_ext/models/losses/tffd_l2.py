@@ -170,7 +170,8 @@ def _gathered(chain: _Chain, differences: Sequence[Tensor]) \
         tuple: A gradient but for its factor, the window that it has yet to be spread over (None:
         those of adaptive pooling), and the factor.
     """
-    x, window, factor = differences[0], None, 0.  # nothing gathered so far
+    window: Optional[Size] = None  # nothing gathered so far
+    x, factor = differences[0], 0.
     for difference, step, own in reversed(list(zip(differences, chain.windows, chain.factors))):
         difference = at_least_float32(difference)
         missing = chain.shape[1] - difference.shape[1]  # where the deep map is narrower

@@ -35,7 +35,8 @@ class FoundModules:
         names = self.names
         if names is None:
             names = [name for name, _ in self.model.named_modules()]
-        places = {}  # (parent, key) -> child, of all modules on the way
+        # (parent, key) -> child, of all modules on the way
+        places: Dict[Tuple[int, str], Tuple[dict, str, nn.Module]] = {}
         self._modules: List[nn.Module] = []
         for name in names:
             module = self.model
