@@ -1,7 +1,7 @@
 """The teacher's logits, which the logits of several paths are compared with."""
 from functools import lru_cache
 from inspect import signature
-from typing import Dict, List, Optional, Tuple, Union
+from typing import Callable, Dict, List, Optional, Tuple, Union
 
 import torch
 from mmengine.structures import BaseDataElement
@@ -67,7 +67,7 @@ def compare(loss: nn.Module, student: Tensor, target: LogitTarget,
     student = at_least_float32(student)
     if isinstance(loss, TargetKL):
         return loss(student, target)
-    if not _takes_labels(type(loss)):
+    if not _takes_labels(type(loss).forward):
         return loss(student, target.logits)
     assert data_samples is not None
     if 'gt_score' in data_samples[0]:
@@ -77,5 +77,5 @@ def compare(loss: nn.Module, student: Tensor, target: LogitTarget,
 
 
 @lru_cache(maxsize=None)
-def _takes_labels(loss: type) -> bool:
-    return 'gt_labels' in signature(loss.forward).parameters  # type: ignore[attr-defined]
+def _takes_labels(forward: Callable) -> bool:
+    return 'gt_labels' in signature(forward).parameters
