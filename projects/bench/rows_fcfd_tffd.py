@@ -11,13 +11,20 @@ from .rows_mlp import TASKS, Row, build, training
 def tffd_rows(batch: dict) -> Dict[str, Callable[[], Row]]:
     """Tf-FD on ResNet-18: the plain student and the student that teaches itself."""
     student = TASKS['cls']().student
-    stages = ['backbone.layer2', 'backbone.layer3', 'backbone.layer4']
-    links = dict(loss_intra=dict(student=stages, loss=dict(type='TfFDIntraLoss', loss_weight=8e-4)),
-                 loss_inter=dict(student=stages, loss=dict(type='TfFDInterLoss', loss_weight=5e-4)))
-    tffd = dict(type='TeacherFreeDistill', architecture=student,
-                distiller=dict(type='LinkDistiller', links=links))
+
+    def tffd(first: int = 2, **form) -> Row:
+        stages = [f'backbone.layer{stage}' for stage in range(first, 5)]
+        links = dict(
+            loss_intra=dict(student=stages,
+                            loss=dict(type='TfFDIntraLoss', loss_weight=8e-4, **form)),
+            loss_inter=dict(student=stages,
+                            loss=dict(type='TfFDInterLoss', loss_weight=5e-4, **form)))
+        return training(build(dict(type='TeacherFreeDistill', architecture=student,
+                                   distiller=dict(type='LinkDistiller', links=links))), batch)
     return {'student': lambda: training(build(student), batch),
-            'Tf-FD': lambda: training(build(tffd), batch)}
+            'Tf-FD': tffd,
+            'Tf-FD, 4 stages': partial(tffd, 1),
+            'Tf-FD, 4 stages, released': partial(tffd, 1, form='released')}
 
 
 def fcfd_rows(batch: dict) -> Dict[str, Callable[[], Row]]:

@@ -86,11 +86,15 @@ class Row:
         self.optimizer = OptimWrapper(torch.optim.SGD(trained, lr=1e-6, momentum=.9)) \
             if trained else None
 
-    def step(self) -> None:
-        """Forward, and backward and update where there is a loss."""
+    def loss(self) -> Optional[Tensor]:
+        """Forward, in the row's precision."""
         device = next(self.model.parameters()).device.type
         with torch.autocast(device, torch.bfloat16, enabled=self.amp):
-            loss = self.forward()
+            return self.forward()
+
+    def step(self) -> None:
+        """Forward, and backward and update where there is a loss."""
+        loss = self.loss()
         if loss is not None:
             assert self.optimizer is not None, 'a loss, and nothing to train'
             self.optimizer.update_params(loss)

@@ -18,6 +18,7 @@ from mmdistill_ext.analysis.measure import (
 from mmdistill_ext.errors import ConfigError, nearest
 
 from .batches import random_batch
+from .operators import CAST, of_a_second_run
 from .rows_fcfd_tffd import OTHERS
 from .rows_mlp import TASKS, Row, mlp_rows
 from .startup import start_up_rows
@@ -91,10 +92,12 @@ def _measure(rows: Dict[str, Row], rounds: int, device: str) -> dict:
             case()
             flops.append(flops_of(row.step))
             saved.append(saved_bytes(row.forward, row.model, row.given))
+        dispatched = of_a_second_run(row.loss)
         operators, kernels = profiled(row.step)
         results[name].update(
             _times(times[name], len(row.cases)), shares=shares(operators),
             gflop=statistics.mean(flops) / 1e9, saved_mb=max(saved) / 1e6,
+            operators=dispatched.total(), casts=dispatched[CAST],
             checkpoint_mb=sum(t.numel() * t.element_size()
                               for t in row.model.state_dict().values()) / 1e6)
         if device == 'cuda':

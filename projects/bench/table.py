@@ -42,10 +42,11 @@ def _profiles(results: dict, machine: dict) -> list:
 
 
 def _group(rows: dict) -> list:
-    lines = ['| row | s/step (min, max) | of the floor | of the student | of the stock run | GFLOP '
-             '| GFLOP/s | saved for backward, MB | weights in a checkpoint, MB |'
-             + (" the GPU's work, s | peak of a step, MB |" if _on_gpu(rows) else ''),
-             '|---|---|---|---|---|---|---|---|---|' + ('---|---|' if _on_gpu(rows) else '')]
+    heads = ['row', 's/step (min, max)', 'of the floor', 'of the student', 'of the stock run',
+             'GFLOP', 'GFLOP/s', 'operators', 'casts', 'saved for backward, MB',
+             'weights in a checkpoint, MB',
+             *(["the GPU's work, s", 'peak of a step, MB'] if _on_gpu(rows) else [])]
+    lines = [f'| {" | ".join(heads)} |', '|' + '---|' * len(heads)]
     for name, row in rows.items():
         def over(seconds):
             return f'{row["seconds"] / seconds:.2f}' if seconds else ''  # noqa: B023
@@ -53,8 +54,9 @@ def _group(rows: dict) -> list:
             f'| {name} | {_s(row["seconds"])} ({_s(row["fastest"])}, {_s(row["slowest"])}) '
             f'| {over(floor_of(rows))} | {over(_seconds(rows, "student"))} '
             f'| {over(_seconds(rows, STOCK))} '
-            f'| {row["gflop"]:.1f} | {row["gflop"] / row["seconds"]:.0f} | {row["saved_mb"]:.1f} '
-            f'| {row["checkpoint_mb"]:.1f} |'
+            f'| {row["gflop"]:.1f} | {row["gflop"] / row["seconds"]:.0f} '
+            f'| {row["operators"]} | {row["casts"]} '
+            f'| {row["saved_mb"]:.1f} | {row["checkpoint_mb"]:.1f} |'
             + (f' {_s(row["kernel_seconds"])} | {row["peak_mb"]:.0f} |' if _on_gpu(rows) else ''))
     return lines
 

@@ -1,10 +1,13 @@
 """The bench's figures that do not depend on the machine's mood, on its own networks."""
 import pytest
+import torch
 
 from mmdistill_ext.analysis.measure import flops_of, saved_bytes
 from mmdistill_ext.analysis.tables import write_between
 from mmdistill_ext.errors import ConfigError
 from projects.bench.batches import random_batch
+from projects.bench.operators import of_a_second_run, operators_of
+from projects.bench.rows_fcfd_tffd import fcfd_rows, tffd_rows
 from projects.bench.rows_mlp import mlp_rows
 from projects.bench.table import draw, markdown
 from projects.bench.targets import TARGETS, floor_of, held_against
@@ -35,9 +38,33 @@ def test_a_step_is_its_parts_and_nothing_more(task):
         assert builders[name]().model.training
 
 
+def test_operators_are_counted_without_views():
+    x = torch.randn(4, 6, requires_grad=True)
+
+    def step():  # mm, relu, sum; ones_like, threshold_backward, mm of backward
+        (x.view(6, 4).t() @ torch.ones(6, 2)).relu().sum().backward()
+    first = operators_of(step)
+    assert first == dict(ones=1, mm=2, relu=1, sum=1, ones_like=1, threshold_backward=1)
+    assert operators_of(step) == {**first, 'add_': 1}  # to the gradient that is there
+
+
+@pytest.mark.parametrize('row', ['Tf-FD, 4 stages', 'Tf-FD, 4 stages, released'])
+def test_what_tffd_dispatches_beyond_the_plain_student(row):
+    builders = tffd_rows(random_batch('cls', (4, 3, 64, 64)))
+    own, plain = (of_a_second_run(builders[name]().loss) for name in (row, 'student'))
+    own.subtract(plain)
+    assert own.total() <= 100, own
+    assert not own['promote_types']
+
+
+def test_what_fcfd_dispatches_with_all_four_paths():
+    builders = fcfd_rows(random_batch('cls', (4, 3, 32, 32)))
+    assert (counts := of_a_second_run(builders['FCFD, 4 paths']().loss)).total() <= 900, counts
+
+
 def rows(**seconds):
     return {name: dict(seconds=value, fastest=value, slowest=value, gflop=10. * value,
-                       saved_mb=100., checkpoint_mb=10., distill_loss=2.,
+                       saved_mb=100., checkpoint_mb=10., distill_loss=2., operators=50, casts=0,
                        shares={'aten::mm': .75, 'aten::add': .25})
             for name, value in seconds.items()}
 
@@ -66,7 +93,7 @@ def test_figures_stand_beside_their_targets():
     table = markdown(RESULTS, MACHINE)
     assert '| tffd | time, of the plain student | 1.200 | 1.050 | **missed** |' in table
     assert '| cls | time, of the floor | 0.900 | 0.950 | holds | 0.833 |' in table
-    assert len(texts) == 31
+    assert len(texts) == 35
     assert '- tffd, Tf-FD: mm 75 %, add 25 %' in table and '- cls' not in table
 
 

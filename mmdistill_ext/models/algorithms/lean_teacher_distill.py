@@ -19,6 +19,7 @@ from ...errors import ConfigError
 from ..distillers import LinkDistiller
 from ..distillers.step_checks import check_own_losses
 from ..teacher.build import DTYPES, build_teacher, in_format
+from ..teacher.cast_weights import CastWeights
 from ..teacher.early_stop import EarlyStop, Reads, reads_of
 from ..teacher.fuse import fuse
 from ..teacher.inherit import Inheritance
@@ -153,6 +154,7 @@ class LeanTeacherDistill(SingleTeacherDistill):
             self._cast_teacher('fp16')
         self.attach_recorders()
         self._stop = self._early_stop()
+        self.cast_weights = CastWeights(self.teacher)
 
     def _fuse_teacher(self, asked: bool) -> None:
         plain = copy.deepcopy(self.teacher)
@@ -210,6 +212,10 @@ class LeanTeacherDistill(SingleTeacherDistill):
         """
         return reads_of(self.distiller)
 
+    def teacher_mode(self) -> str:
+        """The mode that a frozen teacher is called in."""
+        return 'loss'
+
     def init_weights(self) -> None:
         """Initialise the student, then take what it inherits from the teacher."""
         super().init_weights()
@@ -261,8 +267,8 @@ class LeanTeacherDistill(SingleTeacherDistill):
             no_amp = torch.autocast(device, enabled=False) if self.teacher_dtype \
                 else nullcontext()
             inputs = in_format(inputs, self.teacher, self.teacher_channels_last)
-            with torch.no_grad(), no_amp, self._stop:
-                self.teacher(inputs, data_samples, mode='loss')
+            with torch.no_grad(), no_amp, self.cast_weights.used(device), self._stop:
+                self.teacher(inputs, data_samples, mode=self.teacher_mode())
         self._hand_over()
         return dict()
 

@@ -170,8 +170,12 @@ class LinkDistiller(ConfigurableDistiller):
         student = self.connect(link, level, student, teacher)
         if student.dtype == torch.float32:
             teacher = teacher.float()  # a teacher in half precision of its own
-        # A teacher in channels_last: some of MMRazor's losses take a view of it.
-        return self.distill_losses[link.name](student, teacher.contiguous())
+        loss = self.distill_losses[link.name]
+        # Some losses take a view of a teacher in channels_last; ours do not, and are fast where
+        # both features are in one layout.
+        if not type(loss).__module__.startswith('mmdistill_ext.') or student.is_contiguous():
+            teacher = teacher.contiguous()
+        return loss(student, teacher)
 
     def connect(self, link: Link, level: Level, student: Tensor, teacher: Tensor) -> Tensor:
         """Return the student's feature as the loss gets it: resized if asked, then transformed.
@@ -222,7 +226,7 @@ class LinkDistiller(ConfigurableDistiller):
                 self._check_step(link)
             levels = self.level_losses(link)
             self.level_values[link.name] = [level.detach() for level in levels]
-            losses[link.name] = sum(levels)
+            losses[link.name] = sum(levels[1:], levels[0])  # sum() alone adds a zero
         return losses
 
 

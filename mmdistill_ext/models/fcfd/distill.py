@@ -1,6 +1,5 @@
 """FCFD, function-consistent feature distillation, for classifiers (docs/fcfd.md)."""
 from contextlib import nullcontext
-from inspect import signature
 from typing import Dict, List, Optional, Sequence, Union
 
 import torch
@@ -9,19 +8,20 @@ from mmengine.structures import BaseDataElement
 from mmrazor.models.algorithms.base import LossResults
 from mmrazor.models.utils import add_prefix
 from mmrazor.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...errors import ConfigError
 from ..algorithms.lean_teacher_distill import LeanTeacherDistill
 from ..distillers.step_checks import check_gradient
 from ..losses.build import build_loss
-from ..losses.distances import at_least_float32
 from ..teacher.build import in_format
 from ..utils.dry_run import dry_run
+from ..utils.found_modules import every_module
 from .bridges import bridge_between, check_stages
 from .features import Record, pooled
 from .input_grad import check_not_recomputed, input_grad_only
-from .path_stats import PathStats
+from .logit_target import LogitTarget, compare, with_targets
+from .path_stats import PathStats, counted_at_once, norms_of
 from .paths import Path, PathSampler
 from .recomputation import count_once
 from .staged_network import StagedNetwork
@@ -100,8 +100,8 @@ class FCFDDistill(LeanTeacherDistill):
         if partial and self.terms['s2t'] != ['l2']:
             raise ConfigError('partial=True goes through one stage, where there are no logits: set '
                               f"s2t_terms='l2', found {s2t_terms!r}")
-        self.loss_kd = build_loss('loss_kd', loss_kd)
-        self.loss_func_kl = build_loss('loss_func_kl', loss_func_kl)
+        self.loss_kd = with_targets(build_loss('loss_kd', loss_kd))
+        self.loss_func_kl = with_targets(build_loss('loss_func_kl', loss_func_kl))
         self.loss_mse = build_loss('loss_mse', loss_mse)
         self.bridges = self.build_bridges()
         self.path_stats = PathStats({
@@ -130,6 +130,11 @@ class FCFDDistill(LeanTeacherDistill):
         """All of the teacher is read, up to the logits."""
         return None
 
+    def teacher_mode(self) -> str:
+        """Up to the logits, unless another distiller reads what is computed of them."""
+        read = self.distiller.teacher_recorders.recorders or self.distiller.deliveries.deliveries
+        return 'loss' if read else 'tensor'
+
     def outputs_read(self, side: str) -> Dict[str, list]:
         """What is read, and the teacher's logits, which fusing must not change."""
         outputs = super().outputs_read(side)
@@ -149,6 +154,11 @@ class FCFDDistill(LeanTeacherDistill):
             losses.update(add_prefix(self.fcfd_losses(student, teacher, data_samples), 'fcfd'))
         return losses
 
+    def run_teacher(self, inputs: Tensor, data_samples: Optional[list]) -> LossResults:
+        """As always; its BatchNorm layers count the batch with one operator."""
+        with counted_at_once(every_module(self.teacher).kept(norms_of)):
+            return super().run_teacher(inputs, data_samples)
+
     def fcfd_losses(self, student: Record, teacher: Record,
                     data_samples: Optional[List[BaseDataElement]]) -> LossResults:
         """All terms but the task's.
@@ -161,11 +171,12 @@ class FCFDDistill(LeanTeacherDistill):
         if self.student_trainable and torch.is_grad_enabled():
             self._check_gradients(student)
         target = teacher.detached(torch.float if self.teacher_dtype else None)
-        losses = dict(loss_kd=compare(self.loss_kd, student.logits, target.logits, data_samples))
+        logits = LogitTarget(target.wide.logits)
+        losses = dict(loss_kd=compare(self.loss_kd, student.logits, logits, data_samples))
         bridged = {}
         if self.appearance:
             bridged = {k: self.to_teacher(k, student) for k in range(1, len(self.student_net) + 1)}
-            losses.update(self.appearance_losses(bridged, target))
+            losses.update(self.appearance_losses(bridged, target.wide))
         for path in self.sampler.draw():
             if path.direction == 's2t':
                 start = bridged[path.k] if bridged else self.to_teacher(path.k, student)
@@ -179,10 +190,10 @@ class FCFDDistill(LeanTeacherDistill):
                 check_gradient(f'FCFD, path {path.name}', network.ends()[path.k:], outputs)
             terms = self.terms[path.direction]
             if 'l2' in terms:
-                losses[f'loss_{path.name}_l2'] = self.later_l2(path.k, outputs, goal)
+                losses[f'loss_{path.name}_l2'] = self.later_l2(path.k, outputs, goal.wide)
             if 'kl' in terms:
                 losses[f'loss_{path.name}_kl'] = compare(
-                    self.loss_func_kl, outputs[-1], target.logits, data_samples)
+                    self.loss_func_kl, outputs[-1], logits, data_samples)
         return losses
 
     def _check_gradients(self, student: Record) -> None:
@@ -213,10 +224,10 @@ class FCFDDistill(LeanTeacherDistill):
             goal (Record): The pure path of the network that it changed to.
         """
         later = list(zip(outputs, goal.features[k:]))
-        loss = sum(self.loss_mse(output, feature) for output, feature in later)
+        losses = [self.loss_mse(output, feature) for output, feature in later]
         if k + len(later) == len(goal.features):
-            loss = loss + self.loss_mse(pooled(later[-1][0]), goal.pooled)
-        return loss
+            losses.append(self.loss_mse(pooled(later[-1][0]), goal.pooled))
+        return sum(losses[1:], losses[0])
 
     def run_path(self, path: Path, feature: Tensor, until: Optional[int] = None) -> List[Tensor]:
         """The rest of a mixed path, with its own BatchNorm statistics.
@@ -236,23 +247,11 @@ class FCFDDistill(LeanTeacherDistill):
                 else nullcontext()
             start = feature.grad_fn
             feature = in_format(feature, self.teacher, self.teacher_channels_last)
-            with input_grad_only(self.teacher), no_amp:
+            with input_grad_only(self.teacher), no_amp, \
+                    self.cast_weights.used(feature.device.type):
                 outputs = self.teacher_net.run(path.k, feature, until)
             check_not_recomputed(self.teacher, [start], outputs)
             return outputs
-
-
-def compare(loss: nn.Module, student: Tensor, teacher: Tensor,
-            data_samples: Optional[List[BaseDataElement]]) -> Tensor:
-    """A loss between logits, with the labels where it takes them."""
-    student, teacher = at_least_float32(student), at_least_float32(teacher)
-    if 'gt_labels' not in signature(loss.forward).parameters:
-        return loss(student, teacher)
-    assert data_samples is not None
-    if 'gt_score' in data_samples[0]:
-        raise ConfigError(f'{type(loss).__name__} needs one label an image, and batch augmentation '
-                          '(train_cfg.augments of the student) mixes them; leave one out')
-    return loss(student, teacher, gt_labels=torch.cat([s.gt_label for s in data_samples]))
 
 
 def _terms(field: str, terms: Union[str, Sequence[str]]) -> List[str]:

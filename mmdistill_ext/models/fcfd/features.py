@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..losses.precision import at_least_float32
+
 MOST = 4  # stages by default, counted from the last
 
 
@@ -57,6 +59,11 @@ class Record:
     def pooled(self) -> Tensor:
         """Of the last feature, see :func:`pooled`."""
         return pooled(self.features[-1])
+
+    @cached_property
+    def wide(self) -> 'Record':
+        """The same in float32 at least, as targets of several terms: each is cast once."""
+        return Record([at_least_float32(x) for x in self.features], at_least_float32(self.logits))
 
     def detached(self, dtype: Optional[torch.dtype] = None) -> 'Record':
         """The same without gradient, for use as a target; in another precision if asked."""

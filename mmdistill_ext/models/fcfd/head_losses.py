@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...errors import number
-from ..losses.distances import at_least_float32
 from ..losses.feature_l2 import feature_mse
 from ..losses.kd import kl_divergence
+from ..losses.precision import at_least_float32
 
 
 def roi_terms(outputs: Tuple[Tensor, Tensor], target: Tuple[Tensor, Tensor]) -> Dict[str, Tensor]:

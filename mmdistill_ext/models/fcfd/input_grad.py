@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from ...errors import ConfigError
+from ..utils.found_modules import every_module
 from .recomputation import checkpointed
 
 
@@ -31,28 +32,11 @@ class _Conv2d(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad):
         weight, = ctx.saved_tensors
-        x = grad.new_empty(ctx.shape)  # of which only the shape is read
+        # Only the shape of the input is read.
+        x = grad if grad.shape == ctx.shape else grad.new_empty(ctx.shape)
         grad_x, _, _ = torch.ops.aten.convolution_backward(
             grad, x, weight.to(grad.dtype), None, *ctx.settings, (True, False, False))
         return grad_x, None, None, None, None, None, None
-
-
-class _ReLU(torch.autograd.Function):
-    """A ReLU that keeps one byte for each element: where it was positive."""
-
-    @staticmethod
-    def forward(ctx, x, inplace):
-        ctx.save_for_backward(x > 0)
-        if not inplace:
-            return x.relu()
-        ctx.mark_dirty(x)
-        return x.relu_()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad):
-        positive, = ctx.saved_tensors
-        return grad * positive, None
 
 
 def _pair(value) -> tuple:
@@ -68,14 +52,18 @@ def _conv2d(input: Tensor, weight: Tensor, bias=None, stride=1, padding=0, dilat
 
 
 def _relu(input: Tensor, inplace: bool = False) -> Tensor:
-    return _ReLU.apply(input, inplace)
+    """A ReLU that keeps one byte for each element: where it was not positive."""
+    fill = input.masked_fill_ if inplace else input.masked_fill
+    return fill(input <= 0, 0)
+
+
+LEAN = {torch.conv2d: _conv2d, F.relu: _relu}
 
 
 class _KeepLittle(TorchFunctionMode):
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        lean = {torch.conv2d: _conv2d, F.relu: _relu}.get(function, function)
-        return lean(*args, **kwargs or {})
+        return LEAN.get(function, function)(*args, **kwargs or {})
 
 
 @lru_cache(maxsize=None)  # the line comes once
@@ -96,7 +84,7 @@ def input_grad_only(model: nn.Module) -> Iterator[None]:
         model (nn.Module): Its parameters are as before afterwards, so that it can be trained on
             another path; :func:`check_not_recomputed` says where that needs more.
     """
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    trainable = every_module(model).trainable()
     place = checkpointed(model)
     try:
         for parameter in trainable:
@@ -119,7 +107,7 @@ def check_not_recomputed(model: nn.Module, starts: Sequence[Any],
         starts (Sequence): The ``grad_fn`` of its inputs, from before it ran.
         outputs (Sequence[Tensor]): What it returned.
     """
-    if not any(parameter.requires_grad for parameter in model.parameters()):
+    if not every_module(model).trainable():
         return
     seen = set(starts)
     nodes: list = [output.grad_fn for output in outputs]

@@ -6,8 +6,9 @@ from mmrazor.models.algorithms.base import LossResults
 from mmrazor.registry import MODELS
 
 from ..losses.build import build_loss
-from .distill import FCFDDistill, compare
+from .distill import FCFDDistill
 from .features import Record
+from .logit_target import LogitTarget, compare, with_targets
 
 
 @MODELS.register_module()
@@ -30,7 +31,7 @@ class FCFDOnline(FCFDDistill):
     def __init__(self, loss_teacher_kd: dict = dict(type='KLDivergence'),  # noqa: B006
                  **kwargs) -> None:
         super().__init__(teacher_trainable=True, **kwargs)
-        self.loss_teacher_kd = build_loss('loss_teacher_kd', loss_teacher_kd)
+        self.loss_teacher_kd = with_targets(build_loss('loss_teacher_kd', loss_teacher_kd))
 
     def fcfd_losses(self, student: Record, teacher: Record,
                     data_samples: Optional[List[BaseDataElement]]) -> LossResults:
@@ -38,4 +39,5 @@ class FCFDOnline(FCFDDistill):
         return dict(
             super().fcfd_losses(student, teacher, data_samples),
             loss_teacher_kd=compare(
-                self.loss_teacher_kd, teacher.logits, student.logits.detach(), data_samples))
+                self.loss_teacher_kd, teacher.logits, LogitTarget(student.logits.detach()),
+                data_samples))

@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...errors import ConfigError
+from ..utils.found_modules import FoundModules
 
 BUFFERS = ('running_mean', 'running_var', 'num_batches_tracked')
 
@@ -36,19 +37,19 @@ class PathStats(nn.Module):
 
     def __init__(self, paths: Dict[str, Tuple[nn.Module, Sequence[str]]]) -> None:
         super().__init__()
-        # Layers are looked up by name when needed: SyncBN takes the place of some after building.
-        self._models = {path: model for path, (model, _) in paths.items()}
+        self._found: Dict[str, FoundModules] = {}
         self._unchecked = {path: (model, list(names)) for path, (model, names) in paths.items()}
         for path, (model, names) in paths.items():
             layers = {name: model.get_submodule(name) for name in names}
             self.add_module(path, nn.ModuleDict({
                 name.replace('.', '/'): _Stats(layer) for name, layer in layers.items()
                 if isinstance(layer, _BatchNorm) and layer.running_mean is not None}))
+            self._found[path] = FoundModules(
+                model, [key.replace('/', '.') for key in getattr(self, path)])
 
     def layers(self, path: str) -> List[Tuple[nn.Module, '_Stats']]:
         """The BatchNorm layers of ``path``, and what is kept for each."""
-        return [(self._models[path].get_submodule(key.replace('/', '.')), stats)
-                for key, stats in getattr(self, path).items()]
+        return list(zip(self._found[path](), getattr(self, path).values()))
 
     @contextmanager
     def on(self, path: str) -> Iterator[None]:
@@ -58,7 +59,7 @@ class PathStats(nn.Module):
         try:
             for layer, stats in swapped:
                 _swap(layer, stats)
-            with self._others_keep_still(path):
+            with counted_at_once([layer for layer, _ in swapped]), self._others_keep_still(path):
                 yield
         finally:
             for layer, stats in swapped:
@@ -101,6 +102,35 @@ class _Stats(nn.Module):
     def used(self) -> bool:
         """Whether the path has ever been run in training."""
         return bool(self.num_batches_tracked > 0)
+
+
+def norms_of(modules: Sequence[Tuple[str, nn.Module]]) -> List[nn.Module]:
+    """The BatchNorm layers among named modules."""
+    return [module for _, module in modules if isinstance(module, _BatchNorm)]
+
+
+@contextmanager
+def counted_at_once(layers: Sequence[nn.Module]) -> Iterator[None]:
+    """Add the batch to what BatchNorm layers count with one operator, and not with one a layer.
+
+    Args:
+        layers (Sequence[nn.Module]): Each runs once inside. Those count as always that need the
+            number: SyncBN, and where the statistics are the mean over all batches
+            (``momentum=None``).
+    """
+    counted = [layer for layer in layers if layer.training and layer.momentum is not None
+               and type(layer).forward is _BatchNorm.forward
+               and layer._buffers['num_batches_tracked'] is not None]
+    numbers = [layer._buffers['num_batches_tracked'] for layer in counted]
+    for layer in counted:
+        layer._buffers['num_batches_tracked'] = None
+    try:
+        yield
+    finally:
+        for layer, number in zip(counted, numbers):
+            layer._buffers['num_batches_tracked'] = number
+        if numbers:
+            torch._foreach_add_(numbers, 1)
 
 
 def _swap(layer: nn.Module, stats: _Stats) -> None:

@@ -1,11 +1,11 @@
 """Activation checkpointing, which runs parts of a forward once more in backward."""
-from typing import Dict, Optional
+from typing import Dict, List, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from .path_stats import BUFFERS
+from ..utils.found_modules import every_module
+from .path_stats import BUFFERS, norms_of
 
 KEPT = '_statistics_put_aside'
 
@@ -23,8 +23,8 @@ def count_once(model: nn.Module) -> None:
     Args:
         model (nn.Module): Student, teacher and bridges.
     """
-    for layer in model.modules():
-        if isinstance(layer, _BatchNorm) and _put_aside not in layer._forward_pre_hooks.values():
+    for layer in every_module(model).kept(norms_of):
+        if _put_aside not in layer._forward_pre_hooks.values():
             layer.register_forward_pre_hook(_put_aside)
             # Also after an error: PyTorch ends a recomputation by one as soon as it has enough.
             layer.register_forward_hook(_put_back, always_call=True)
@@ -38,13 +38,20 @@ def checkpointed(model: nn.Module) -> Optional[str]:
             ``use_checkpoint``, ``grad_checkpointing``), a forward that mmengine's
             ``activation_checkpointing`` replaced, or PyTorch's ``CheckpointWrapper``.
     """
-    for name, module in model.named_modules():
-        flags = (key for key, value in vars(module).items()
-                 if value is True and (key == 'with_cp' or 'checkpoint' in key))
-        if 'forward' in vars(module) or any(flags) or '_checkpoint_wrapped_module' in \
-                module._modules:
+    for name, module, flags in every_module(model).kept(_flags_of):
+        own = vars(module)
+        if 'forward' in own or any(own.get(flag) is True for flag in flags) \
+                or '_checkpoint_wrapped_module' in module._modules:
             return name
     return None
+
+
+def _flags_of(modules: List[Tuple[str, nn.Module]]) \
+        -> List[Tuple[str, nn.Module, List[str]]]:
+    """For each module its name, and those of its attributes that may say so."""
+    return [(name, module, [key for key in vars(module)
+                            if key == 'with_cp' or 'checkpoint' in key])
+            for name, module in modules]
 
 
 def _recomputing() -> bool:

@@ -8,11 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .feature_l2 import feature_l2
-
-
-def at_least_float32(x: Tensor) -> Tensor:
-    """``x`` in float32, or as it is in float64."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+from .precision import at_least_float32
 
 
 def attention(student: Tensor, teacher: Tensor) -> Tensor:

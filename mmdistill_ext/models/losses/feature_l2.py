@@ -1,51 +1,69 @@
 """Squared distance between two feature maps, docs/mlp.md."""
+from typing import Callable
+
 import torch
 from mmrazor.registry import MODELS
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 from ...errors import ConfigError, number
+from .precision import at_least_float32
+
+HALF = {torch.float16, torch.bfloat16}
 
 
 class _SquaredDistance(torch.autograd.Function):
-    """``sum((student - teacher)^2) / N``; only the difference is kept for backward.
+    """``weight * sum((student - teacher)^2)``; only the difference is kept for backward.
 
     Written with plain operators, autograd would also keep what the teacher and the casts need.
+    What is in half precision is widened and rounded inside operators, with no cast of its own.
     """
 
     @staticmethod
-    def forward(ctx, student: Tensor, teacher: Tensor) -> Tensor:
-        # In half precision the sum overflows and small differences round to zero.
-        compute_dtype = torch.promote_types(
-            torch.promote_types(student.dtype, teacher.dtype), torch.float32)
-        diff = student.to(compute_dtype) - teacher
+    def forward(ctx, student: Tensor, teacher: Tensor, weight: float) -> Tensor:
+        ctx.weight = weight
         # Kept in the student's dtype, to which the gradient is rounded in any case.
-        ctx.save_for_backward(diff.to(student.dtype))
-        ctx.compute_dtype = compute_dtype
-        return diff.square().sum() / len(student)
+        ctx.save_for_backward(_rounded(torch.sub, student, teacher))
+        with torch.autocast(student.device.type, enabled=False):  # which would cast both
+            # In half precision the sum overflows and small differences round to zero.
+            return F.mse_loss(student, at_least_float32(teacher), reduction='sum') * weight
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor):
         diff, = ctx.saved_tensors
-        return (diff.to(ctx.compute_dtype) * (grad * 2 / len(diff))).to(diff.dtype), None
+        scale = grad * (2 * ctx.weight)
+        # Of one dimension, or in half precision it would be rounded first.
+        return _rounded(torch.mul, diff, scale.view(1)), None, None
 
 
-def feature_l2(student: Tensor, teacher: Tensor) -> Tensor:
+def _rounded(operator: Callable, x: Tensor, other: Tensor) -> Tensor:
+    """The result in the dtype of ``x``."""
+    return operator(x, other) if x.dtype not in HALF else \
+        operator(x, other, out=torch.empty_like(x))
+
+
+def feature_l2(student: Tensor, teacher: Tensor, weight: float = 1.) -> Tensor:
     """Sum of the squared differences over everything, divided by the batch.
 
     Args:
         student (Tensor): ``[N, ...]``, of any floating dtype.
         teacher (Tensor): The same shape. Never gets a gradient.
+        weight (float): Times the result. Defaults to 1.
 
     Returns:
         Tensor: A scalar, float32 for half-precision inputs.
     """
+    _check(student, teacher)
+    return _SquaredDistance.apply(student, teacher.detach(), weight / len(student))
+
+
+def _check(student: Tensor, teacher: Tensor) -> None:
     if student.shape != teacher.shape:
         raise ConfigError(
             f'FeatureL2Loss: the student feature is {tuple(student.shape)}, the teacher feature '
             f'{tuple(teacher.shape)}; expected one shape (a connector changes channels)')
-    return _SquaredDistance.apply(student, teacher.detach())
 
 
 @MODELS.register_module()
@@ -74,17 +92,25 @@ class FeatureL2Loss(nn.Module):
             s_feature (Tensor): ``[N, C, H, W]``, the student's after its connector.
             t_feature (Tensor): ``[N, C, H, W]``, the teacher's.
         """
-        return self.loss_weight * feature_l2(s_feature, t_feature)
+        return feature_l2(s_feature, t_feature, self.loss_weight)
 
 
-def feature_mse(student: Tensor, teacher: Tensor) -> Tensor:
+def feature_mse(student: Tensor, teacher: Tensor, weight: float = 1.) -> Tensor:
     """Mean of the squared differences over all elements.
 
     Args:
-        student (Tensor): ``[N, ...]``.
+        student (Tensor): ``[N, ...]``, of any floating dtype.
         teacher (Tensor): The same shape. Never gets a gradient.
+        weight (float): Times the result. Defaults to 1.
+
+    Returns:
+        Tensor: A scalar, float32 for half-precision inputs.
     """
-    return feature_l2(student, teacher) * (len(student) / student.numel())
+    _check(student, teacher)
+    if HALF & {student.dtype, teacher.dtype}:
+        return _SquaredDistance.apply(student, teacher.detach(), weight / student.numel())
+    loss = F.mse_loss(student, teacher.detach())
+    return loss if weight == 1 else weight * loss
 
 
 @MODELS.register_module()
@@ -108,4 +134,4 @@ class FeatureMSELoss(nn.Module):
 
     def forward(self, s_feature: Tensor, t_feature: Tensor) -> Tensor:
         """See :func:`feature_mse`."""
-        return self.loss_weight * feature_mse(s_feature, t_feature)
+        return feature_mse(s_feature, t_feature, self.loss_weight)

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from ...errors import ConfigError, nearest, number
 from .distances import DISTANCES
-from .tffd_released import released_inter_layer, released_intra_layer
-from .tffd_terms import inter_layer, intra_layer, pooled_to
+from .tffd_released import released_inter_layers, released_intra_layers
+from .tffd_terms import inter_layers, intra_layers
 
 FORMS = ('paper', 'released')
 RANKS = ('sample', 'batch')
@@ -96,9 +96,9 @@ class TfFDIntraLoss(_TfFDLoss):
             features (list[Tensor]): ``[N, C, H, W]`` each.
         """
         self._check(features)
-        terms = [released_intra_layer(feature) if self.form == 'released' else
-                 intra_layer(feature, self.p, self.rank, self.distance) for feature in features]
-        return self.loss_weight * sum(terms) / len(terms)
+        if self.form == 'released':
+            return released_intra_layers(features, self.loss_weight)
+        return intra_layers(features, self.p, self.rank, self.distance, self.loss_weight)
 
     def _check(self, features: List[Tensor]) -> None:
         super()._check(features)
@@ -147,13 +147,9 @@ class TfFDInterLoss(_TfFDLoss):
             features (list[Tensor]): ``[N, C, H, W]`` each, from shallow to deep.
         """
         self._check(features)
-        terms = []
-        for index, shallow in enumerate(features[:-1], start=1):
-            deeper = features[index:] if self.pairs == 'dense' else features[index:index + 1]
-            for pooled, deep in zip(pooled_to(shallow, [d.shape[2:] for d in deeper]), deeper):
-                terms.append(released_inter_layer(pooled, deep) if self.form == 'released' else
-                             inter_layer(pooled, deep, self.distance))
-        return self.loss_weight * sum(terms) / len(terms)
+        if self.form == 'released':
+            return released_inter_layers(features, self.pairs, self.loss_weight)
+        return inter_layers(features, self.pairs, self.distance, self.loss_weight)
 
     def _check(self, features: List[Tensor]) -> None:
         super()._check(features)

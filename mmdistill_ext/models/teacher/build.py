@@ -159,5 +159,7 @@ def in_format(inputs: Any, teacher: nn.Module, channels_last: bool) -> Any:
     """
     if isinstance(inputs, (list, tuple)):
         return type(inputs)(in_format(view, teacher, channels_last) for view in inputs)
-    inputs = inputs.to(next(teacher.parameters()).dtype)
+    dtype = next(teacher.parameters()).dtype
+    if dtype != torch.float32 or inputs.dtype not in DTYPES.values():  # else autocast sees to it
+        inputs = inputs.to(dtype)
     return inputs.contiguous(memory_format=torch.channels_last) if channels_last else inputs

@@ -9,6 +9,7 @@ from torch import nn
 
 from mmdistill_ext.errors import ConfigError
 from mmdistill_ext.models.fcfd.path_stats import PathStats
+from projects.bench.operators import operators_of
 
 
 def network():
@@ -66,6 +67,23 @@ def test_each_path_gathers_what_it_alone_saw():
     for index, (mine, theirs) in enumerate(zip(outputs, expected)):
         if index % 3 != 2:  # the first layer of t2s_1 has other statistics in the copy
             assert torch.equal(mine, theirs)
+
+
+def test_layers_count_a_batch_with_one_operator():
+    """A mean over all batches needs the number, so such a layer counts it by itself."""
+    net = nn.Sequential(*[nn.BatchNorm2d(3) for _ in range(6)]).train()
+    net[5].momentum = None
+
+    def run():
+        with stats.on('all'):
+            net(torch.rand(2, 3, 4, 4))
+    stats = PathStats(dict(all=(net, list('012345'))))
+    counts = operators_of(run)
+    assert counts['add_'] == 1 and counts['_foreach_add_'] == 1
+    run()
+    assert all(module.num_batches_tracked == 0 for module in net)
+    numbers = [value for key, value in stats.state_dict().items() if 'tracked' in key]
+    assert numbers == [2] * 6
 
 
 def test_restored_after_an_error():

@@ -258,8 +258,25 @@ def test_recording_takes_the_features_of_the_loss():
         loss = model(images(), samples, mode='loss')['loss']
     assert torch.equal(loss, F.cross_entropy(record.logits, torch.tensor([1, 1])))
     assert torch.autograd.grad(loss, record.features[0])[0].abs().sum() > 0
-    model(images() * 2)
-    assert all(not module._forward_hooks for module in model.modules())
+    kept = [*record.features, record.logits]
+    model(images() * 2)  # outside
+    assert all(mine is theirs for mine, theirs in zip([*record.features, record.logits], kept))
+
+
+def test_hooks_are_set_once_and_on_what_takes_the_place_of_a_module():
+    model = network('resnet').eval()
+    net = StagedNetwork(model, ['backbone.bn1', 'backbone.layer4'])
+    for _ in range(3):
+        with net.recording() as record:
+            model(images())
+    assert sum(len(module._forward_hooks) for module in model.modules()) == 3
+    model.backbone.bn1 = torch.nn.Identity()  # as SyncBN would
+    other = copy.deepcopy(net)
+    for each in (net, other):
+        with each.recording() as record:
+            logits = each.model(images())
+        assert torch.equal(record.logits, logits)
+        assert torch.equal(each.run(2, record.features[1])[-1], logits)
 
 
 def test_modules_after():

@@ -396,3 +396,72 @@ def test_in_a_model_it_is_the_equation_of_the_recorded_stages():
     losses = model(**data, mode='loss')
     expected = reference_inter([stages['layer2'], stages['layer3']])
     assert losses['distill.loss_self'].item() == pytest.approx(expected, rel=1e-5)
+
+
+FORMS = ['paper', 'released']
+
+
+def gradient_of(loss, features):
+    features = [x.clone().requires_grad_() for x in features]
+    loss(features).backward()
+    return [x.grad for x in features]
+
+
+@pytest.mark.parametrize('form', FORMS)
+@pytest.mark.parametrize('shapes', SHAPES.values(), ids=SHAPES.keys())
+def test_hand_written_gradients_of_all_pairs_at_once(shapes, form):
+    """As a deep layer none is taught: what each layer gets is that of its pairs, one by one."""
+    features = features_of(shapes, samples=2)
+    found = gradient_of(TfFDInterLoss(form=form, loss_weight=.3), features)
+    count = len(features) * (len(features) - 1) // 2
+    for i, shallow in enumerate(features[:-1]):
+        expected = 0.
+        for deep in features[i + 1:]:
+            def pair(x, deep=deep):
+                return TfFDInterLoss(form=form)([x, deep])
+            assert torch.autograd.gradcheck(pair, shallow.clone().requires_grad_())
+            expected = expected + gradient_of(lambda layers, d=deep: TfFDInterLoss(form=form)(
+                [*layers, d]), [shallow])[0]
+        assert torch.allclose(found[i], .3 * expected / count, rtol=1e-10, atol=1e-14)
+    assert found[-1] is None
+
+
+@pytest.mark.parametrize('form', FORMS)
+@pytest.mark.parametrize('kind', [TfFDIntraLoss, TfFDInterLoss])
+def test_a_second_derivative_raises(kind, form):
+    features = [x.requires_grad_() for x in features_of(SHAPES['cifar'])]
+    loss = kind(form=form)(features)
+    first, = torch.autograd.grad(loss**2, features[0], create_graph=True)
+    with pytest.raises(RuntimeError, match='once_differentiable'):
+        first.sum().backward()
+
+
+@pytest.mark.parametrize('form', FORMS)
+@pytest.mark.parametrize('kind', [TfFDIntraLoss, TfFDInterLoss])
+def test_losses_are_scaled_accumulated_and_compiled(kind, form):
+    features, loss = features_of(SHAPES['odd']), kind(form=form, loss_weight=2.)
+    with torch.inference_mode():  # a validation before the first step
+        loss(features)
+    expected = gradient_of(loss, features)
+    twice = [x.clone().requires_grad_() for x in features]
+    for _ in range(2):
+        (loss(twice) * 512).backward()  # as a gradient scaler does
+    compiled = gradient_of(torch.compile(loss, backend='aot_eager'), features)
+    for own, plain, other in zip(twice, expected, compiled):
+        assert (own.grad is None) == (plain is None) == (other is None)
+        if plain is not None:
+            assert torch.allclose(own.grad, 1024 * plain, rtol=1e-12)
+            assert torch.allclose(other, plain, rtol=1e-12, atol=1e-15)
+    assert kind(form=form, loss_weight=0.)(features) == 0
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize('form', FORMS)
+@pytest.mark.parametrize('kind', [TfFDIntraLoss, TfFDInterLoss])
+def test_half_precision_gradients_are_rounded_once_more_at_most(kind, form, dtype):
+    features = features_of(SHAPES['odd'] + [(9, 1, 1)], dtype=dtype)
+    expected = gradient_of(kind(form=form), [x.double() for x in features])
+    for own, exact in zip(gradient_of(kind(form=form), features), expected):
+        if exact is not None:
+            assert own.dtype == dtype
+            assert (own - exact).abs().max() < 2 * torch.finfo(dtype).eps * exact.abs().max()

@@ -91,6 +91,14 @@ def test_both_halves_get_the_gradient_of_intra():
     assert feature.grad[:, order[2]].abs().max() == 0
 
 
+@pytest.mark.parametrize('shape', [(5, 3, 2), (6, 2, 2)])
+def test_gradients_are_those_of_finite_differences(shape):
+    """The steps are too small to change the order of the channels."""
+    features = [x.requires_grad_() for x in features_of([shape, (4, 2, 2)], samples=2)]
+    loss = TfFDIntraLoss(form='released')
+    assert torch.autograd.gradcheck(lambda *layers: loss(list(layers)), features)
+
+
 def test_the_deep_side_of_inter_gets_no_gradient():
     shallow, deep = (feature.requires_grad_() for feature in features_of([(4, 8, 8), (6, 4, 4)]))
     TfFDInterLoss(form='released')([shallow, deep]).backward()

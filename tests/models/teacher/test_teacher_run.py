@@ -1,12 +1,16 @@
 """What reaches the teacher: the batch, its format, and no state of anybody else's."""
+import copy
 import random
 
 import numpy as np
 import pytest
 import torch
 from mmengine.model import ImgDataPreprocessor
+from mmengine.structures import BaseDataElement
 
+from mmdistill_ext.models.teacher import preprocessor
 from mmdistill_ext.models.teacher.preprocessor import TwoPreprocessors, preprocessor_for
+from projects.bench.operators import operators_of
 from tests.small import batch, build, model_config
 
 LINK = dict(student='backbone.layer4', teacher='backbone.layer4', connector='MLPConnector',
@@ -125,16 +129,58 @@ def test_both_networks_get_one_random_draw(source):
 def test_labels_are_mixed_once():
     """mmpretrain writes mixed labels into the samples, and mixes those that it finds there."""
 
-    def preprocessor(mean):
+    def mixing(mean):
         config = model_config('cls')
         config['data_preprocessor'].update(mean=[mean] * 3, num_classes=5)
         return build(dict(config, train_cfg=dict(augments=[dict(type='Mixup', alpha=1.)]))
                      ).data_preprocessor
 
-    student = preprocessor(120.)
+    student = mixing(120.)
     scores = []
-    for each in (student, preprocessor_for(student, preprocessor(100.))):
+    for each in (student, preprocessor_for(student, mixing(100.))):
         np.random.seed(0), torch.manual_seed(0)
         samples = each(batch('cls', images=4), True)['data_samples']
         scores.append(torch.stack([sample.gt_score for sample in samples]))
     assert torch.equal(*scores) and ((0 < scores[0]) & (scores[0] < 1)).any()
+
+
+def two_of(task, **teachers):
+    """The preprocessor for both of a student and a teacher with other settings."""
+    config = model_config(task)
+    student = build(config).data_preprocessor
+    config['data_preprocessor'].update(teachers)
+    return preprocessor_for(student, build(config).data_preprocessor)
+
+
+@pytest.mark.parametrize('task', ['cls', 'seg', 'det'])
+def test_another_mean_costs_one_operator_and_no_copy_of_a_sample(task, monkeypatch):
+    two, data = two_of(task, mean=[1., 2., 3.], std=[4., 5., 6.]), batch(task)
+    monkeypatch.setattr(preprocessor, '_with_own_fields', None)
+    own = operators_of(lambda: two.student(copy.deepcopy(data), True))
+    both = operators_of(lambda: two(copy.deepcopy(data), True))
+    both.subtract(own)
+    assert +both == dict(addcmul=1)
+
+
+@pytest.mark.parametrize('task', ['cls', 'seg', 'det'])
+def test_samples_that_are_written_to_keep_no_trace_of_the_teachers_pass(task):
+    padding = dict(cls=dict(pad_size_divisor=48), seg=dict(pad_val=3),
+                   det=dict(pad_size_divisor=48))[task]
+    two = two_of(task, **padding)
+
+    def contents(sample):
+        return {'meta': sample.metainfo, **{
+            key: contents(value) if isinstance(value, BaseDataElement) else value.tolist()
+            for key, value in sample.items()}}
+
+    both, alone = (each(batch(task), True)['data_samples'] for each in (two, two.student))
+    assert [*map(contents, both)] == [*map(contents, alone)]
+
+
+def test_the_images_are_not_copied_with_the_samples():
+    data = batch('seg')
+    maps = [sample.gt_sem_seg.data for sample in data['data_samples']]
+    fields = preprocessor._with_own_fields(data['data_samples'])
+    assert all(own.gt_sem_seg.data is label for own, label in zip(fields, maps))
+    assert all(own.gt_sem_seg is not sample.gt_sem_seg
+               for own, sample in zip(fields, data['data_samples']))
