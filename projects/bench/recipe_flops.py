@@ -22,6 +22,7 @@ from .batches import random_batch
 IMAGES = {'CIFAR100': 50000, 'ImageNet': 1281167, 'CocoDataset': 117266}
 TASKS = dict(mmpretrain='cls', mmdet='det', mmseg='seg')
 COUNTED = dict(cls=2, det=1, seg=2)  # images: BatchNorm of one pixel needs two
+SMALL = ((256, 256), (256, 384))  # whole pixels at each stride, up to 128
 ASPECT = 4 / 3  # of COCO's images, mostly
 
 
@@ -89,19 +90,37 @@ def build(config: Config) -> BaseModel:
     return built
 
 
-def count(config: Config, students: Dict[str, float], size: Tuple[int, int] = (0, 0),
-          images: int = 0) -> Counts:
-    """Count a step of a recipe.
+def count(config: Config, students: Dict[str, float]) -> Counts:
+    """Count a recipe at its own image size.
+
+    Detectors and segmentors are counted at two small sizes: their operations are a constant (heads
+    that see so many boxes) and a multiple of the pixels.
 
     Args:
         config (Config): The recipe.
         students (dict): What students alone have counted before; this one's is added.
-        size (tuple[int, int]): Height and width. Defaults to the recipe's.
+    """
+    size = image_size(config)
+    if config.default_scope == 'mmpretrain':
+        return count_at(config, students, size)
+    small, large = (count_at(config, students, each) for each in SMALL)
+    pixels = [height * width for height, width in (*SMALL, size)]
+    share = (pixels[2] - pixels[0]) / (pixels[1] - pixels[0])
+    return Counts(*(a + (b - a) * share for a, b in zip(small, large)))
+
+
+def count_at(config: Config, students: Dict[str, float], size: Tuple[int, int],
+             images: int = 0) -> Counts:
+    """Count a step of a recipe at one image size.
+
+    Args:
+        config (Config): The recipe.
+        students (dict): As above.
+        size (tuple[int, int]): Height and width.
         images (int): Defaults to the fewest that the task takes.
     """
     task = TASKS[config.default_scope]
     images = images or COUNTED[task]
-    size = size if any(size) else image_size(config)
     batch = random_batch(task, (images, 3, *size))
     model = build(config)
     key = json.dumps([config.model.get('architecture', config.model), size], default=str)
