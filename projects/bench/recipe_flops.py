@@ -21,8 +21,8 @@ from .batches import random_batch
 # Of the training split; COCO's without images that have no object.
 IMAGES = {'CIFAR100': 50000, 'ImageNet': 1281167, 'CocoDataset': 117266}
 TASKS = dict(mmpretrain='cls', mmdet='det', mmseg='seg')
-COUNTED = dict(cls=2, det=1, seg=2)  # images: BatchNorm of one pixel needs two
-SMALL = ((256, 256), (256, 384))  # whole pixels at each stride, up to 128
+# Whole pixels at each stride, up to 128; with a RoI head large enough for all the boxes it samples.
+SMALL, BOXES = ((128, 128), (128, 256)), ((256, 256), (256, 384))
 ASPECT = 4 / 3  # of COCO's images, mostly
 
 
@@ -100,29 +100,30 @@ def count(config: Config, students: Dict[str, float]) -> Counts:
         config (Config): The recipe.
         students (dict): What students alone have counted before; this one's is added.
     """
-    size = image_size(config)
+    size, model = image_size(config), build(config)
     if config.default_scope == 'mmpretrain':
-        return count_at(config, students, size)
-    small, large = (count_at(config, students, each) for each in SMALL)
-    pixels = [height * width for height, width in (*SMALL, size)]
+        return count_at(config, model, students, size)
+    two_stage = getattr(model.architecture, 'roi_head', None) is not None
+    sizes = BOXES if two_stage else SMALL
+    small, large = (count_at(config, model, students, each, 1 if two_stage else 2)
+                    for each in sizes)
+    pixels = [height * width for height, width in (*sizes, size)]
     share = (pixels[2] - pixels[0]) / (pixels[1] - pixels[0])
     return Counts(*(a + (b - a) * share for a, b in zip(small, large)))
 
 
-def count_at(config: Config, students: Dict[str, float], size: Tuple[int, int],
-             images: int = 0) -> Counts:
+def count_at(config: Config, model: BaseModel, students: Dict[str, float], size: Tuple[int, int],
+             images: int = 2) -> Counts:
     """Count a step of a recipe at one image size.
 
     Args:
         config (Config): The recipe.
+        model (BaseModel): Of it.
         students (dict): As above.
         size (tuple[int, int]): Height and width.
-        images (int): Defaults to the fewest that the task takes.
+        images (int): Defaults to two, which BatchNorm of one pixel needs.
     """
-    task = TASKS[config.default_scope]
-    images = images or COUNTED[task]
-    batch = random_batch(task, (images, 3, *size))
-    model = build(config)
+    batch = random_batch(TASKS[config.default_scope], (images, 3, *size))
     key = json.dumps([config.model.get('architecture', config.model), size], default=str)
     if key not in students:
         student = getattr(model, 'architecture', model)

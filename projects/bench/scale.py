@@ -2,10 +2,12 @@
 import argparse
 import hashlib
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Dict, List
 
 from mmengine.config import Config
+from mmengine.config import utils as config_utils
 
 import mmdistill_ext  # noqa: F401
 from mmdistill_ext.analysis.tables import write_between
@@ -22,6 +24,8 @@ def main() -> None:
     parser.add_argument('--only', default='*', metavar='PATTERN', help='of file names')
     parser.add_argument('--write-docs', action='store_true', help='put the table into docs/')
     args = parser.parse_args()
+    # mmengine reads all metafiles of a library anew for every config that it takes from there.
+    config_utils.load = lru_cache(maxsize=None)(config_utils.load)
     known = json.loads(COUNTED.read_text()) if COUNTED.is_file() else {}
     students: Dict[str, float] = {}
     for path in recipes(HOME / 'configs'):

@@ -9,7 +9,15 @@ from torch import nn
 
 import mmdistill_ext  # noqa: F401
 from projects.bench import recipe_flops, scale
-from projects.bench.recipe_flops import Counts, count, count_at, image_size, recipes, seen_images
+from projects.bench.recipe_flops import (
+    Counts,
+    build,
+    count,
+    count_at,
+    image_size,
+    recipes,
+    seen_images,
+)
 from projects.bench.scale_hours import read_speeds, row_of
 from projects.where import HOME
 
@@ -48,7 +56,8 @@ def test_the_count_is_the_benchs():
 @pytest.mark.parametrize('path', [IN1K, CIFAR])
 def test_images_count_alike(path):
     config, students = load(path), {}
-    two, four = (count_at(config, students, (64, 64), images) for images in (2, 4))
+    two, four = (count_at(config, build(config), students, (64, 64), images)
+                 for images in (2, 4))
     assert four == pytest.approx(two, rel=1e-6)
 
 
@@ -57,7 +66,7 @@ def test_small_sizes_tell_the_large_one():
     """RetinaNet at 800x1088 is what two small sizes say of it, but for maps of half a pixel."""
     config = load(RETINA)
     assert image_size(config) == (800, 1088)
-    whole = count_at(config, {}, (800, 1088))
+    whole = count_at(config, build(config), {}, (800, 1088), images=1)
     assert count(config, {}) == pytest.approx(whole, rel=.005)
 
 
