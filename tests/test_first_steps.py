@@ -132,7 +132,7 @@ def test_the_page(tmp_path, monkeypatch, data, library, config, use):
     monkeypatch.chdir(tmp_path)
     somebodys_project(tmp_path, library, data)
     (tmp_path / 'my_distilled.py').write_text(config)
-    install, train, weigh, test, export = COMMANDS[:2], *COMMANDS[2:]
+    install, judge, rehearse, train, weigh, test, export = COMMANDS[:2], *COMMANDS[2:]
     assert [command[0] for command in install] == ['pip', 'pip']
 
     def run(command: list) -> str:
@@ -143,8 +143,13 @@ def test_the_page(tmp_path, monkeypatch, data, library, config, use):
         return done.stdout
 
     checkpoint = 'iter_12' if library == 'mmseg' else 'epoch_12'
+    assert f'| {METRICS[library]} | ' in run(judge) or library == 'mmdet'  # which finds nothing
+    assert 'WARNING: the teacher has ' in run(judge)  # random weights
+    rehearsed = run(rehearse)
+    assert 'nothing was kept' in rehearsed and not (tmp_path / 'work_dirs/mine').exists()
     said = run(train)
     link = 'loss_fpn' if library == 'mmdet' else 'loss_stage4'
+    assert f'distill.{link}' in rehearsed
     assert f'distill.{link}: ' in said and 'student.' in said
     assert f'{METRICS[library]}: ' in run(test)
     run(export)

@@ -1,10 +1,15 @@
-"""Test a distilled or student-only checkpoint: ``python tools/test.py CONFIG CHECKPOINT``."""
+"""Test a distilled or student-only checkpoint: ``python tools/test.py CONFIG CHECKPOINT``.
+
+``python tools/test.py CONFIG --teacher`` tests the teacher with the student's data and metric; with
+a checkpoint, both are in one table.
+"""
 from typing import Optional, Sequence
 
 # Before MMRazor's models, which cannot be imported on PyTorch 2 without it.
 import mmdistill_ext  # noqa: F401  # isort: skip
 
 from mmengine.config import Config
+from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmrazor.models.algorithms.base import BaseAlgorithm
@@ -12,6 +17,14 @@ from mmrazor.registry import MODELS
 
 from mmdistill_ext.checkpoints import student
 from mmdistill_ext.cli import command as cli
+from mmdistill_ext.cli.teacher_test import (
+    TeacherRunner,
+    TestRun,
+    check_has_teacher,
+    doubts,
+    table,
+)
+from mmdistill_ext.errors import ConfigError
 
 
 class StudentRunner(Runner):
@@ -41,14 +54,28 @@ def without_teacher(cfg: Config) -> None:
 
 
 def test(argv: Optional[Sequence[str]] = None) -> None:
-    parser = cli.parser('Test the student of an algorithm')
-    parser.add_argument('checkpoint', help='of a distillation, or of the student alone')
+    parser = cli.parser('Test the student of an algorithm, its teacher, or both')
+    parser.add_argument('checkpoint', nargs='?',
+                        help='of a distillation, or of the student alone')
+    parser.add_argument('--teacher', action='store_true',
+                        help="test the teacher too, with the student's data and metric; without a "
+                        'checkpoint the teacher alone')
     args = parser.parse_args(argv)
+    if not (args.checkpoint or args.teacher):
+        raise ConfigError('what to test? a checkpoint of the student, or --teacher')
     cfg = cli.load_config(args, cli.TEST)
-    student.load(args.checkpoint)  # before a folder is made
     cfg.load_from, cfg.resume = args.checkpoint, False
-    without_teacher(cfg)
-    cli.run(cfg, lambda runner: runner.test(), StudentRunner)
+    teacher, own = TestRun(), TestRun()
+    if args.checkpoint:
+        student.load(args.checkpoint)  # before a folder is made
+    if args.teacher:
+        check_has_teacher(cfg)
+        cli.run(cfg, teacher, TeacherRunner)
+    if args.checkpoint:
+        without_teacher(cfg)
+        cli.run(cfg, own, StudentRunner)
+    if args.teacher and is_main_process():
+        print(table(teacher, own).markdown(), *doubts(teacher, own), sep='\n')
 
 
 if __name__ == '__main__':

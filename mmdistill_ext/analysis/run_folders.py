@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..errors import ConfigError, nearest
-from .runs import curve, read_scalars, seconds_per_step
+from .event_files import PATTERN
+from .runs import SCALARS, curve, read_scalars, seconds_per_step
 
 __all__ = ['Run', 'find']
 
@@ -97,10 +98,11 @@ def _paths(folders: Sequence[Path]) -> Dict[Path, Path]:
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise ConfigError(f'no folder at {folder}')
-        paths = sorted({path.parents[2] for path in folder.rglob('vis_data/scalars.json')})
+        paths = sorted({path.parents[2] for name in (SCALARS, PATTERN)
+                        for path in folder.rglob(f'vis_data/{name}')})
         if not paths:
             raise ConfigError(f'{folder}: no run of mmengine here, which would leave '
-                              '*/vis_data/scalars.json')
+                              f'*/vis_data/{SCALARS}, or event files of TensorBoard there')
         for path in paths:
             if not path.name.startswith('tune-'):
                 found.setdefault(path.resolve(), folder.resolve())

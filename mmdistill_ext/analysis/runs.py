@@ -12,6 +12,9 @@ from torch import nn
 
 from ..checkpoints import student
 from ..checkpoints.save import whole_file
+from . import event_files
+
+SCALARS = 'scalars.json'  # of mmengine's LocalVisBackend
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -23,11 +26,15 @@ def write_whole(path: Path, text: str) -> None:
 def read_scalars(work_dir: Path) -> List[dict]:
     """Every line of every ``vis_data/scalars.json`` below a work_dir, oldest run first.
 
-    A line that was cut short when the run was killed is left out.
+    Where a run has none and logged to TensorBoard, its event files are read. A line that was cut
+    short when the run was killed is left out.
     """
-    entries = []
-    for path in sorted(Path(work_dir).glob('*/vis_data/scalars.json')):
-        for line in path.read_text().splitlines():
+    entries: List[dict] = []
+    for folder in sorted(Path(work_dir).glob('*/vis_data')):
+        path = folder / SCALARS
+        if not path.is_file() and any(folder.glob(event_files.PATTERN)):
+            entries += event_files.read_events(folder)
+        for line in path.read_text().splitlines() if path.is_file() else ():
             try:
                 entries.append(json.loads(line))
             except json.JSONDecodeError:

@@ -126,12 +126,20 @@ def load_from_local(filename: str, map_location: Any = None) -> Any:
     return read(filename, map_location)
 
 
+def _cached(url: str) -> str:
+    return os.path.join(torch.hub.get_dir(), 'checkpoints', os.path.basename(urlparse(url).path))
+
+
+def is_here(url: str) -> bool:
+    """Whether :func:`load` would find an address in the cache."""
+    return url.startswith(('http://', 'https://')) and os.path.exists(_cached(url))
+
+
 def fetch(url: str) -> str:
     """Download a file into the cache of ``torch.hub``, unless it is there; return its path."""
-    folder = os.path.join(torch.hub.get_dir(), 'checkpoints')
-    path = os.path.join(folder, os.path.basename(urlparse(url).path))
+    path = _cached(url)
     if not os.path.exists(path):
-        os.makedirs(folder, exist_ok=True)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
         try:
             torch.hub.download_url_to_file(url, path)
         except OSError as error:

@@ -5,7 +5,7 @@ import sys
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import init_dist
+from mmengine.dist import init_dist, is_distributed
 
 from ..errors import ConfigError
 
@@ -15,8 +15,8 @@ def join(cfg: Config) -> None:
 
     For tests and small machines; mmengine's Runner finds it done.
     """
-    if cfg.launcher == 'none' or torch.cuda.is_available():
-        return
+    if cfg.launcher == 'none' or torch.cuda.is_available() or is_distributed():
+        return  # is_distributed: a tool that runs two runners has joined for the first
     dist_cfg = dict(cfg.get('env_cfg', {}).get('dist_cfg') or dict(backend='nccl'))
     if dist_cfg.get('backend') == 'nccl':
         raise ConfigError(f'--launcher {cfg.launcher} with the backend nccl needs GPUs, and torch '

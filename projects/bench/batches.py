@@ -1,4 +1,5 @@
 """Random batches as the data preprocessors would give them."""
+import numpy as np
 import torch
 from mmengine.structures import InstanceData, PixelData
 
@@ -30,11 +31,13 @@ def _sample(task: str, size: tuple, index: int, device: str):
         sample.gt_sem_seg = PixelData(data=labels)
         return sample.to(device)
     from mmdet.structures import DetDataSample
+    from mmdet.structures.mask import BitmapMasks
     sample = DetDataSample(metainfo=meta)
     height, width = size
     sample.gt_instances = InstanceData(
         bboxes=torch.tensor([[0., 0., .3, .3], [.3, .2, .9, .8]]) * torch.tensor(
             [width, height, width, height]),
-        labels=torch.tensor([1, 7]))
+        labels=torch.tensor([1, 7]),
+        masks=BitmapMasks(np.ones((2, height, width), np.uint8), height, width))
     sample.ignored_instances = InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0).long())
     return sample.to(device)

@@ -99,7 +99,10 @@ def test_the_fields_are_there_in_the_recipes(config):
 @pytest.mark.train
 def test_a_weight_a_thousand_times_too_large_is_found_and_mended(tmp_path):
     """What the tool says to paste brings the two gradients to one size; nothing is left behind."""
-    write(tmp_path)
+    config = write(tmp_path)
+    config.write_text(config.read_text() + """
+visualizer = dict(type='Visualizer', vis_backends=[dict(type='NothingIsToldToABackend')])
+""")
     field = 'model.distiller.links.loss_feature.loss.loss_weight'
 
     def run(*options):

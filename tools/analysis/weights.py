@@ -33,7 +33,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     if 'architecture' not in cfg.model:
         raise ConfigError(f'model.type is {cfg.model.get("type")!r}, which distils nothing')
     out = args.out or Path(cfg.work_dir) / 'analysis'
-    cfg.custom_hooks, cfg.resume = [], False
+    cfg.custom_hooks, cfg.resume, cfg.visualizer = [], False, None  # nothing goes to W&B either
     with tempfile.TemporaryDirectory() as folder:
         cfg.work_dir = folder
         runner = Runner.from_cfg(cfg)

@@ -49,28 +49,42 @@ class SameClassesHook(Hook):
         _check_counts(getattr(algorithm, 'architecture', algorithm), 'student', classes,
                       f'num_classes={len(classes)}')
         if self.teacher and hasattr(algorithm, 'teacher'):
-            expected = ("another checkpoint, or custom_hooks=[dict(type='mmrazor.SameClassesHook', "
-                   'teacher=False)] if this teacher is meant')
-            _check_counts(algorithm.teacher, 'teacher', classes, expected)
-            _check_names(getattr(algorithm.teacher, 'checkpoint_classes', None), classes, expected)
+            check_teacher(
+                algorithm.teacher, classes, 'the training data',
+                "another checkpoint, or custom_hooks=[dict(type='mmrazor.SameClassesHook', "
+                'teacher=False)] if this teacher is meant')
 
 
-def _check_counts(network: nn.Module, side: str, classes: Sequence[str], expected: str) -> None:
+def check_teacher(teacher: nn.Module, classes: Sequence[str], data: str, expected: str) -> None:
+    """Stop where a teacher's heads, or the names in its checkpoint, are of other classes.
+
+    Args:
+        teacher (nn.Module): Its ``checkpoint_classes`` are those of its checkpoint, if it has any.
+        classes (Sequence[str]): Of the data.
+        data (str): What the data is, for the message.
+        expected (str): What is expected, for the message.
+    """
+    _check_counts(teacher, 'teacher', classes, expected, data)
+    _check_names(getattr(teacher, 'checkpoint_classes', None), classes, expected, data)
+
+
+def _check_counts(network: nn.Module, side: str, classes: Sequence[str], expected: str,
+                  data: str = 'the training data') -> None:
     for place, count in _counts(network):
         if count != len(classes):
-            raise ConfigError(f"classes: the {side}'s {place} has {count}, the training data "
+            raise ConfigError(f"classes: the {side}'s {place} has {count}, {data} "
                               f'{len(classes)} ({_some(classes)}); expected {expected}')
 
 
-def _check_names(known: Optional[Sequence[str]], classes: Sequence[str], expected: str) -> None:
+def _check_names(known: Optional[Sequence[str]], classes: Sequence[str], expected: str,
+                 data: str) -> None:
     if known is None or list(map(_key, known)) == list(map(_key, classes)):
         return
     if len(known) != len(classes):
-        found = f'{len(known)} ({_some(known)}), the training data {len(classes)} (' \
-                f'{_some(classes)})'
+        found = f'{len(known)} ({_some(known)}), {data} {len(classes)} ({_some(classes)})'
     else:
         index = [_key(a) == _key(b) for a, b in zip(known, classes)].index(False)
-        found = f'{known[index]!r} as number {index}, the training data {classes[index]!r}'
+        found = f'{known[index]!r} as number {index}, {data} {classes[index]!r}'
     raise ConfigError(f"classes: the teacher's checkpoint has {found}; expected {expected}")
 
 
