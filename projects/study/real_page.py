@@ -6,7 +6,7 @@ from mmdistill_ext.analysis.tables import write_between
 
 from . import picture as study_picture
 from .page import gain_text
-from .real_rows import EPOCHS, OF, ROWS
+from .real_rows import CHOICE_EPOCHS, CHOICE_SEED, EPOCHS, HELD_OUT, OF, ROWS
 from .stats import Gain, mean_and_deviation, paired_gain
 
 PICTURE = 'images/results_cifar100.png'
@@ -20,7 +20,8 @@ def figures_of(results: Dict[str, dict], row: str, what: str = 'last') -> Dict[i
         row (str): A key of ``ROWS``.
         what (str): 'last' or 'best' epoch. Defaults to 'last'.
     """
-    return {result['seed']: result[what] for result in results.values() if result['row'] == row}
+    return {result['seed']: result[what] for key, result in results.items()
+            if key.startswith(f'{row}/seed-')}
 
 
 def gain_of(results: Dict[str, dict], row: str) -> Optional[Gain]:
@@ -46,6 +47,13 @@ def lines_of(results: Dict[str, dict]) -> List[str]:
                 f'| {row.title} | {_mean(list(last.values()))} | {_mean(best)} | {len(last)} '
                 f'| {gain_text(gain_of(results, name))} | {row.paper} |')
     missing = [row.title for name, row in ROWS.items() if not figures_of(results, name)]
+    for name, row in ROWS.items():
+        tried = [f'{value:g}: {results[key]["last"]:.2f}' for value in row.values
+                 if (key := f'{name}/choice-{value:g}') in results]
+        if tried:
+            lines += ['', f'{row.title}, the factor on the weight of its recipe, chosen by seed '
+                      f'{CHOICE_SEED} after {CHOICE_EPOCHS} epochs on {HELD_OUT} images held out '
+                      f'of training: {", ".join(tried)}.']
     return [*lines, *(['', f'Not run yet: {"; ".join(missing)}.'] if missing else [])]
 
 

@@ -119,8 +119,8 @@ class LossWeightHook(Hook):
         until = runner.max_epochs if self.by_epoch else runner.max_iters
         if self.phases[-1].end > until:
             raise ConfigError(f'{self.name}, phase {len(self.phases) - 1} ends at '
-                              f'{self.phases[-1].end}, but training at {until}; an end '
-                              'until then would fit')
+                              f'{self.phases[-1].end}, but training at {until}; expected '
+                              'an end before that')
         self.handle = module.register_forward_hook(self._scale)
 
     def before_train_iter(self,

@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_map
 
 from ...errors import ConfigError
 from ..distillers import LinkDistiller
+from ..distillers.step_checks import check_own_losses
 from ..teacher.build import DTYPES, build_teacher, in_format
 from ..teacher.early_stop import EarlyStop, Reads, reads_of
 from ..teacher.fuse import fuse
@@ -167,6 +168,7 @@ class LeanTeacherDistill(SingleTeacherDistill):
         nn.Module.to(self.teacher, DTYPES[dtype])  # mmdet's LD has a `to` for devices only
         for module in self.modules_in_float32():
             module.float()
+        self.teacher.eval()  # again, for modules that cache a weight in it (LeViT)
 
     def _early_stop(self):
         """A context in which the teacher's forward ends after the last feature that is read."""
@@ -241,6 +243,8 @@ class LeanTeacherDistill(SingleTeacherDistill):
             losses.update(add_prefix(self.run_teacher(inputs, data_samples), 'teacher'))
         student_losses = self.run_student(batch_inputs, data_samples)
         if self.calculate_student_loss:
+            if self.student_trainable:
+                check_own_losses(self.student, student_losses)
             losses.update(add_prefix(student_losses, 'student'))
         if not self.distillation_stopped:
             losses.update(add_prefix(self.distiller.compute_distill_losses(), 'distill'))
@@ -294,11 +298,27 @@ class LeanTeacherDistill(SingleTeacherDistill):
     def train(self, mode: bool = True):
         """The student follows ``mode``; a frozen teacher only with its norm layers, if asked."""
         BaseAlgorithm.train(self, mode)  # with what a network has to say of it (norm_eval=True)
-        for module in self.teacher.modules():
-            asked = not self.teacher_norm_eval if isinstance(module, _BatchNorm) \
-                else self.teacher_trainable
-            module.training &= asked
+        norms = [m for m in self.teacher.modules() if isinstance(m, _BatchNorm) and m.training]
+        if not self.teacher_trainable:
+            # Not flag by flag: some modules do more when their mode changes (LeViT).
+            self.teacher.eval()
+        for norm in norms:
+            norm.train(not self.teacher_norm_eval)
         return self
+
+    def __deepcopy__(self, memo: dict) -> 'LeanTeacherDistill':
+        """A copy shares the memory of a frozen teacher's weights: a moving average is a copy.
+
+        Each has parameters of its own, so that one can be moved or cast without the other, and
+        buffers of its own, since the teacher's statistics may move.
+        """
+        if not self.teacher_trainable:
+            memo.update((id(weight), nn.Parameter(weight.detach(), requires_grad=False))
+                        for weight in self.teacher.parameters())
+        other = self.__class__.__new__(self.__class__)
+        memo[id(self)] = other
+        other.__setstate__(copy.deepcopy(self.__reduce_ex__(4)[2], memo))
+        return other
 
 
 @torch.compiler.disable

@@ -210,7 +210,8 @@ class LinkDistiller(ConfigurableDistiller):
                               recorders.get_recorder(recorder_key(expected.place)).data_buffer)
         if torch.is_grad_enabled() and self.student_has_grad:
             indices = [level.student for level in self.levels[link.name]]
-            check_gradient(link.name, [place_of(index.recorder) for index in indices],
+            check_gradient(f'link {link.name!r}, student',
+                           [place_of(index.recorder) for index in indices],
                            [self.feature(True, index) for index in indices])
 
     def compute_distill_losses(self) -> LossResults:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ...errors import ConfigError
 from .head import SIDES, FCFDHead
+from .head_checks import check_one_softmax
 
 
 @MODELS.register_module()
@@ -64,6 +65,8 @@ class FCFDRoI(FCFDHead):
 
     def check_heads(self) -> None:
         """As for all heads; and classes must exclude each other, for the KL."""
+        for side in SIDES:
+            check_one_softmax(f'{type(self).__name__}, {side}', _last(self.head(side).bbox_head))
         super().check_heads()
         if self.facts('student')['sigmoid instead of softmax']:
             raise ConfigError(f'{type(self).__name__}: the RoI heads classify with sigmoid; heads '

@@ -134,6 +134,10 @@ class StagedNetwork:
         """N, the number of stages."""
         return len(self.features)
 
+    def ends(self) -> List[str]:
+        """What each stage and the classifier end with, by name."""
+        return [segment[-1].name for segment in self.segments]
+
     def run(self, k: int, x: Tensor, until: Optional[int] = None) -> List[Tensor]:
         """Enter the network after stage ``k``.
 

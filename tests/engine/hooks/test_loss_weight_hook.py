@@ -235,7 +235,7 @@ def test_a_task_loss_under_its_module_name(tmp_path):
     ([hook_config()], False, 'by_epoch=True, but training counts iterations'),
     ([hook_config(loss='architecture.backbone')], True, 'ResNet gives a tuple, not a loss'),
     ([hook_config(phases=[dict(DECAY, end=11)])], True,
-     'phase 0 ends at 11, but training at 10; an end until then would fit'),
+     'phase 0 ends at 11, but training at 10; expected an end before that'),
 ])
 def test_mistakes_stop_the_run(tmp_path, hooks, by_epoch, message):
     run = runner_of(tmp_path / 'run', hooks[0], by_epoch=by_epoch, until=10)

@@ -112,6 +112,41 @@ def test_train_leaves_the_teacher_in_evaluation_mode_unless_asked():
     assert not any(m.training for m in asked.eval().modules())
 
 
+def levit_teacher(**fields):
+    """A teacher with attention whose biases are cached when its mode becomes evaluation."""
+    teacher = dict(_scope_='mmpretrain', type='ImageClassifier',
+                   data_preprocessor=model_config('cls')['data_preprocessor'],
+                   backbone=dict(type='LeViT', arch='128s', img_size=128),
+                   neck=dict(type='GlobalAveragePooling'),
+                   head=dict(type='LeViTClsHead', num_classes=5, in_channels=384,
+                             distillation=False, loss=dict(type='CrossEntropyLoss')))
+    link = dict(student='head.fc', teacher='head.head', loss=dict(type='KLDivergence'))
+    return algorithm('cls', link, teacher=teacher, **fields)
+
+
+@pytest.mark.parametrize('fields', [{}, dict(teacher_norm_eval=False), dict(teacher_dtype='bf16')])
+def test_modules_of_the_teacher_that_do_more_in_train_than_set_a_flag(fields):
+    model = levit_teacher(**fields)
+    attention = model.teacher.backbone.stages[0][0].block
+    with torch.no_grad():
+        attention.attention_biases.normal_()
+    for _ in range(3):  # as each epoch, and each validation
+        model.eval().train()
+        biases = attention.attention_biases[:, attention.attention_bias_idxs]
+        assert torch.equal(attention.ab, biases) and not attention.training
+    norms = [m for m in model.teacher.modules() if isinstance(m, torch.nn.BatchNorm1d)]
+    assert norms and all(m.training == ('teacher_norm_eval' in fields) for m in norms)
+    alone = copy.deepcopy(model.teacher)
+    images = model.data_preprocessor(batch('cls', size=128), True)['inputs']
+    expected = alone(images.to(attention.attention_biases.dtype), mode='tensor')
+    seen = []
+    model.teacher.head.head.register_forward_hook(  # before the one that ends the forward
+        lambda _, __, output: seen.append(output), prepend=True)
+    losses = losses_of(model, 'cls', batch('cls', size=128))
+    assert torch.isfinite(losses['distill.loss_feat'])
+    assert torch.equal(seen[0], expected)
+
+
 def stock_of(model, type_, task, **fields):
     stock_config = config(task, type=type_, **fields)
     del stock_config['random_teacher']
@@ -355,6 +390,45 @@ def test_a_copy_and_a_model_read_from_disk_record_into_buffers_of_their_own(tmp_
         assert torch.equal(losses_of(other, 'cls')['distill.loss_feat'], expected)
         assert not other._stop.active and other._stop.reads[0][0] is \
             next(iter(other.distiller.teacher_recorders.recorders.values()))
+
+
+def bytes_beside(model, call):
+    """Of the tensors that ``call()`` returns, the memory that ``model`` does not have."""
+    own = {t.untyped_storage().data_ptr() for t in tensors_in(model)}
+    added = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes()
+             for t in tensors_in(call())}
+    return sum(size for place, size in added.items() if place not in own)
+
+
+def tensors_in(model):
+    return [*model.parameters(), *model.buffers()]
+
+
+@pytest.mark.parametrize('fields', [{}, dict(teacher_norm_eval=False)])
+def test_a_moving_average_holds_no_second_teacher(fields):
+    model = algorithm('cls', teacher_width=32, **fields)
+    weights = sum(p.nbytes for p in model.teacher.parameters())
+    trained = sum(t.nbytes for t in tensors_in(model)) - weights
+    added = bytes_beside(model, lambda: ExponentialMovingAverage(model))
+    assert added == trained + 8 < .2 * weights  # and the count of its steps
+
+
+def test_a_teacher_that_is_trained_is_copied():
+    model = algorithm('cls', teacher_trainable=True)
+    everything = sum(t.nbytes for t in tensors_in(model))
+    assert bytes_beside(model, lambda: copy.deepcopy(model)) == everything
+
+
+def test_moving_a_copy_leaves_the_model_where_it_is():
+    """A moving average may be kept on another device."""
+    model = algorithm('cls')
+    other = copy.deepcopy(model).double()
+    assert {p.dtype for p in model.parameters()} == {torch.float}
+    assert {p.dtype for p in other.parameters()} == {torch.double}
+    average = ExponentialMovingAverage(model, device=torch.device('meta'))
+    assert {p.device.type for p in average.module.parameters()} == {'meta'}
+    assert {p.device.type for p in model.parameters()} == {'cpu'}
+    assert all(p.requires_grad for p in model.student.parameters())
 
 
 def test_keys_of_older_releases_are_understood(tmp_path):

@@ -247,7 +247,24 @@ def changed(config, **fields):
     return config
 
 
+def crowd(channels=8):
+    """CrowdDet: two instances for each proposal."""
+    config = rcnn(channels)
+    config['roi_head'].update(type='MultiInstanceRoIHead')
+    config['roi_head']['bbox_head'] = dict(
+        type='MultiInstanceBBoxHead', in_channels=channels, fc_out_channels=8, roi_feat_size=3,
+        num_classes=4, bbox_coder=dict(type='DeltaXYWHBBoxCoder'))
+    return config
+
+
+SEESAW = rcnn(loss_cls=dict(type='SeesawLoss', num_classes=4))
 WRONG = {
+    'two instances': (crowd(), crowd(12), 'FCFDRoI, student: MultiInstanceBBoxHead gives the class '
+                                          'logits of 2 instances'),
+    'two instances in the teacher': (rcnn(), crowd(12), 'teacher: MultiInstanceBBoxHead gives'),
+    'two softmaxes': (SEESAW, SEESAW, 'FCFDRoI, student: Shared2FCBBoxHead with SeesawLoss does '
+                                      'not turn'),
+    'two softmaxes in the teacher': (rcnn(), SEESAW, 'teacher: Shared2FCBBoxHead with SeesawLoss'),
     'classes': (rcnn(), rcnn(num_classes=7), 'the number of classes.* is 4, .* 7'),
     'boxes': (rcnn(), rcnn(reg_class_agnostic=True), 'reg_class_agnostic.* is False, .* True'),
     'cascade': (rcnn(), cascade(), 'reg_class_agnostic.* is False, .* True'),
