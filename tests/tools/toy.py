@@ -109,7 +109,8 @@ teacher = dict(
     student, backbone=dict(type=ResNet, depth=18, base_channels=8, stem_channels=8),
     head=dict(type=LinearClsHead, num_classes=2, in_channels=64, loss=dict(type=CrossEntropyLoss)))
 model = dict(
-    type=LeanTeacherDistill, architecture=student, teacher=teacher, random_teacher=True,
+    _scope_='mmrazor', type=LeanTeacherDistill, architecture=student, teacher=teacher,
+    random_teacher=True,
     distiller=dict(type=LinkDistiller, links=dict(loss_feature=dict(
         student='backbone', teacher='backbone', connector=dict(type=MLPConnector),
         loss=dict(type=FeatureL2Loss, loss_weight=1e-4)))))

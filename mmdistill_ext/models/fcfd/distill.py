@@ -138,7 +138,7 @@ class FCFDDistill(LeanTeacherDistill):
     def outputs_read(self, side: str) -> Dict[str, list]:
         """What is read, and the teacher's logits, which fusing must not change."""
         outputs = super().outputs_read(side)
-        if side == 'teacher':
+        if side == 'teacher' and hasattr(self.teacher, 'head'):
             outputs.update(dry_run(self.teacher, ['head'], 'teacher'))
         return outputs
 

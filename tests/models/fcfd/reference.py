@@ -70,7 +70,10 @@ def build(student=STUDENT, teacher=TEACHER, seed=0, fill=True, double=True, **fi
 
 @torch.no_grad()
 def randomized(module):
-    """Biases and norm layers that are not just ones and zeros."""
+    """Biases and norm layers that are not just ones and zeros, and logits of about unit size."""
+    for child in module.modules():
+        if isinstance(child, nn.Linear):  # init_weights made those of the teacher small
+            child.reset_parameters()
     for tensor in itertools.chain(module.parameters(), module.buffers()):
         if tensor.ndim == 1:
             tensor.copy_(torch.rand_like(tensor) + 0.5)

@@ -1,0 +1,45 @@
+"""A training step under torch.compile, as mmengine's ``compile`` does it, computes the same."""
+import pytest
+import torch
+from torch._dynamo.utils import counters
+
+from .two_ranks import optimizer, part, ready, tell, trained
+
+pytestmark = pytest.mark.train
+BACKENDS = ['aot_eager', pytest.param('inductor', marks=pytest.mark.nightly)]
+
+
+@pytest.fixture(autouse=True)
+def no_graph_is_remembered():
+    torch._dynamo.reset()
+    counters.clear()
+    yield
+    torch._dynamo.reset()
+
+
+def trained_a_little(model, name):
+    optim, logs = optimizer(model), []
+    for step in range(2 if 'cls' in name else 1):  # of the others the tracing takes long
+        tell(step)
+        torch.manual_seed(step)
+        logs.append(model.train_step(part(name), optim))
+    return logs
+
+
+@pytest.mark.parametrize('backend', BACKENDS)
+@pytest.mark.parametrize('what', ['train_step', 'student'])
+@pytest.mark.parametrize('name', ['mlp cls', 'mlp det', 'mlp seg', 'fcfd cls'])
+def test_losses_and_weights_are_those_of_the_plain_run(name, what, backend):
+    plain, compiled = ready(name), ready(name)
+    if what == 'train_step':  # mmengine's Runner
+        compiled.train_step = torch.compile(compiled.train_step, backend=backend)
+    else:
+        compiled.student.forward = torch.compile(compiled.student.forward, backend=backend)
+    for log, expected in zip(trained_a_little(compiled, name),
+                             trained_a_little(plain, name)):
+        assert log.keys() == expected.keys()
+        for key, value in expected.items():
+            torch.testing.assert_close(log[key], value, rtol=1e-4, atol=1e-6, msg=key)
+    assert counters['stats']['unique_graphs'] > 0
+    for key, value in trained(plain).items():
+        torch.testing.assert_close(trained(compiled)[key], value, rtol=1e-3, atol=1e-6, msg=key)
