@@ -164,8 +164,8 @@ def _of_stages(algorithm: BaseModel) -> Iterator[Place]:
             kind = 'FCFDBridge' if f's2t_{k}' in algorithm.bridges else ''
             yield Place(', '.join(f'fcfd.loss_{name}' for name in names), Reading(s.name),
                         Reading(t.name), kind, _described(algorithm.loss_mse))
-    yield Place('fcfd.loss_kd', Reading(own.segments[-1][-1].name),
-                Reading(theirs.segments[-1][-1].name), '', _described(algorithm.loss_kd))
+    yield Place('fcfd.loss_kd', Reading(own.ends()[-1]),
+                Reading(theirs.ends()[-1]), '', _described(algorithm.loss_kd))
 
 
 def _of_heads(algorithm: BaseModel) -> Iterator[Place]:
@@ -174,10 +174,10 @@ def _of_heads(algorithm: BaseModel) -> Iterator[Place]:
         return
     levels = len(algorithm.bridges['s2t'])
     for level, bridge in enumerate(algorithm.bridges['s2t']):
-        # A segmentor's head takes one stage of several.
-        items = [algorithm.head(side).in_index if levels == 1 and algorithm.place(side) ==
-                 'backbone' else level for side in ('student', 'teacher')]
-        yield Place('fcfd.loss_app' + (f' level {level}' if levels > 1 else ''),
-                    *(Reading(algorithm.place(side), 0, item)
-                      for side, item in zip(('student', 'teacher'), items)),
+        # A decode head takes some of the stages.
+        student, teacher = (
+            Reading(algorithm.place(side), 0,
+                    getattr(algorithm.head(side), 'stages', range(levels))[level])
+            for side in ('student', 'teacher'))
+        yield Place('fcfd.loss_app' + (f' level {level}' if levels > 1 else ''), student, teacher,
                     type(bridge).__name__, _described(algorithm.loss_app))

@@ -19,7 +19,7 @@ class Difference(NamedTuple):
     misshapen: List[str]
 
     @property
-    def count(self) -> int:
+    def total(self) -> int:
         return sum(map(len, self))
 
     def __str__(self) -> str:

@@ -51,7 +51,7 @@ def check_fit(state: Dict[str, Tensor], student: nn.Module, path: str,
     """Stop with one line unless names and shapes are the student's, all of them."""
     own = {key: tensor.shape for key, tensor in student.state_dict().items()}
     difference = compare(own, state)
-    if difference.count:
+    if difference.total:
         raise ConfigError(f'{path} does not fit {what} {type(student).__name__}: of its '
                           f'{len(own)} weights, {difference}')
 

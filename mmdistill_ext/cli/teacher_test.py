@@ -1,6 +1,6 @@
 """Testing a teacher with its student's data and metric, before days of training."""
 import math
-from typing import Dict, List, Optional
+from typing import Any, Dict, List, Optional
 
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
@@ -68,15 +68,15 @@ class TeacherRunner(Runner):
         if model.get('random_teacher'):
             if not awaits_weights(teacher):
                 raise ConfigError('--teacher: random_teacher=True, so there is nothing to test '
-                                  'before the training; a checkpoint of a distillation that trains '
-                                  'or saves its teacher would fit')
+                                  'before the training; expected a checkpoint of a distillation that '
+                                  'trains or saves its teacher')
             teacher.init_weights()
         return teacher
 
     def load_or_resume(self) -> None:
         """It is loaded; classes that differ stop here, as they stop the training."""
         self._has_loaded = True
-        model = getattr(self.model, 'module', self.model)
+        model: Any = getattr(self.model, 'module', self.model)
         meta = getattr(self.test_loop.dataloader.dataset, 'metainfo', {})
         if meta.get('classes') is not None and 'thing_classes' not in meta:
             check_teacher(model.teacher, meta['classes'], 'the test data', 'a teacher of these')

@@ -4,7 +4,7 @@ import json
 import re
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, NamedTuple, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Tuple
 
 import torch
 from mmengine.config import Config
@@ -143,7 +143,8 @@ def _draws(model: BaseModel) -> Iterator[Callable[[], Any]]:
     if sampler is None or not sampler.samples:
         yield lambda: None
         return
-    for paths in ([], sampler.candidates):
+    drawn: List[list] = [[], sampler.candidates]
+    for paths in drawn:
         yield partial(setattr, sampler, 'sample', lambda *_, paths=paths: paths)
 
 

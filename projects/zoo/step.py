@@ -43,8 +43,8 @@ def distill_step(algorithm: BaseModel, batch: dict) -> List[str]:
         list[str]: The names of its distillation losses.
     """
     algorithm.train()
-    teacher = getattr(algorithm, 'teacher', None)
-    before = {name: value.clone() for name, value in teacher.named_parameters()} if teacher else {}
+    teacher = dict(algorithm.teacher.named_parameters()) if hasattr(algorithm, 'teacher') else {}
+    before = {name: value.clone() for name, value in teacher.items()}
     optimizer = optimizer_of(algorithm)
     losses = algorithm(**algorithm.data_preprocessor(batch, True), mode='loss')
     total, logged = algorithm.parse_losses(losses)
@@ -60,7 +60,7 @@ def distill_step(algorithm: BaseModel, batch: dict) -> List[str]:
     _check_gradients('the step', [value.grad for value in student.values()])
     optimizer.step()
     changed = [name for name, value in before.items()
-               if not torch.equal(value, teacher.get_parameter(name))]
+               if not torch.equal(value, teacher[name])]
     if changed:
         raise WrongStep(f'the step changes the teacher: {changed[0]}')
     return names

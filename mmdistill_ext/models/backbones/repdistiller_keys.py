@@ -129,10 +129,10 @@ def convert(state: Dict[str, Tensor],
     def rank(key: str) -> Tuple[int, int, str]:
         """The one with most of these tensors, and of those the one with least beside them."""
         missing, _, misshapen = difference = differences[key]
-        return len(missing) + len(misshapen) - len(public_tensors(key)), difference.count, key
+        return len(missing) + len(misshapen) - len(public_tensors(key)), difference.total, key
 
     found = min(differences, key=rank)
-    if differences[found].count:
+    if differences[found].total:
         what = 'the nearest network is' if name is None else 'these are not the tensors of'
         raise ConfigError(f'{what} {found}: {differences[found]}')
     return found, {ours: state[key] for key, (ours, _) in public_tensors(found).items()}

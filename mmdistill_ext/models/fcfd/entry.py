@@ -98,7 +98,7 @@ def _hw(output: Any) -> Optional[Tuple[int, int]]:
     pair = output[1] if isinstance(output, (tuple, list)) and len(output) == 2 else None
     found = isinstance(pair, (tuple, list, torch.Size)) and len(pair) == 2 \
         and all(isinstance(size, int) for size in pair)
-    return tuple(pair) if found else None
+    return (pair[0], pair[1]) if found and pair else None
 
 
 def feature_of(output: Any) -> Tensor:

@@ -84,7 +84,7 @@ def load_strictly(teacher: nn.Module, path: str) -> None:
                if not key.endswith('num_batches_tracked') and key not in recomputed]
     unexpected = [key for key in dict.fromkeys(unexpected) if key in weights]  # not renamed since
     difference = Difference(missing, unexpected, list(map(_shapes_in, misshapen)))
-    if difference.count:
+    if difference.total:
         raise ConfigError(f'teacher_ckpt {path!r} does not fit the teacher '
                           f'({type(teacher).__name__}): {difference}; expected the config and the '
                           'checkpoint of one network')
