@@ -68,8 +68,8 @@ class TeacherRunner(Runner):
         if model.get('random_teacher'):
             if not awaits_weights(teacher):
                 raise ConfigError('--teacher: random_teacher=True, so there is nothing to test '
-                                  'before the training; expected a checkpoint of a distillation that '
-                                  'trains or saves its teacher')
+                                  'before the training; expected a checkpoint of a distillation '
+                                  'that trains or saves its teacher')
             teacher.init_weights()
         return teacher
 
