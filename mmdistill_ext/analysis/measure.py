@@ -86,19 +86,18 @@ def saved_bytes(forward: Callable[[], object], model: nn.Module,
         model (nn.Module): Its parameters and buffers exist anyway and do not count.
         given (Sequence[Tensor]): What else exists anyway.
     """
-    own = {t.untyped_storage().data_ptr()
-           for t in [*model.parameters(), *model.buffers(), *given]}
     storages = {}
 
     def pack(tensor):
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            storages[storage.data_ptr()] = storage  # held, so that no address is used twice
+        storages[storage.data_ptr()] = storage  # held, so that no address is used twice
         return tensor
 
     with saved_tensors_hooks(pack, lambda tensor: tensor):
         kept = forward()
-    total = sum(storage.nbytes() for storage in storages.values())
+    own = {t.untyped_storage().data_ptr()  # now: the first step lays the teacher out anew
+           for t in [*model.parameters(), *model.buffers(), *given]}
+    total = sum(storage.nbytes() for place, storage in storages.items() if place not in own)
     del kept
     return total
 

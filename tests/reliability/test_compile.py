@@ -28,7 +28,7 @@ def trained_a_little(model, name):
 
 @pytest.mark.parametrize('backend', BACKENDS)
 @pytest.mark.parametrize('what', ['train_step', 'student'])
-@pytest.mark.parametrize('name', ['mlp cls', 'mlp det', 'mlp seg', 'fcfd cls'])
+@pytest.mark.parametrize('name', ['mlp cls', 'mlp det', 'mlp seg', 'fcfd cls', 'tffd cls'])
 def test_losses_and_weights_are_those_of_the_plain_run(name, what, backend):
     plain, compiled = ready(name), ready(name)
     if what == 'train_step':  # mmengine's Runner

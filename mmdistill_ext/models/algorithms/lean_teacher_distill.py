@@ -318,6 +318,7 @@ class LeanTeacherDistill(SingleTeacherDistill):
         Each has parameters of its own, so that one can be moved or cast without the other, and
         buffers of its own, since the teacher's statistics may move.
         """
+        _before_first_step(self, ())  # or the copy would keep weights of another layout to itself
         if not self.teacher_trainable:
             memo.update((id(weight), nn.Parameter(weight.detach(), requires_grad=False))
                         for weight in self.teacher.parameters())
