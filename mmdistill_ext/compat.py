@@ -80,14 +80,15 @@ def let_reppoints_train_on_a_gpu() -> Optional[str]:
     except ImportError:
         return 'no mmdet here'
     assign = PointAssigner.assign
-    if hasattr(assign, '__wrapped__'):
-        return None  # is bridged already
+    if hasattr(assign, 'mmdistill_ext'):
+        return None  # is bridged already, and somebody else's wrapper around it says so too
 
     @functools.wraps(assign)
     def assign_there(self, pred_instances, *args, **kwargs):
         with torch.device(pred_instances.priors.device):
             return assign(self, pred_instances, *args, **kwargs)
 
+    assign_there.mmdistill_ext = True  # type: ignore[attr-defined]
     PointAssigner.assign = assign_there
     return None
 

@@ -13,7 +13,7 @@ class ConfigError(ValueError):
     code 2. Anything else that goes wrong keeps its traceback: it is ours.
 
     Args:
-        message (str): The name of the thing, what was found, what would fit.
+        message (str): The name of the thing, what was found, what is expected.
     """
 
 

@@ -164,6 +164,28 @@ assert theirs() == before and assigner() == now and sys.meta_path == finders
 
 
 @pytest.mark.train
+def test_a_wrapper_of_somebody_else_does_not_pass_for_ours():
+    assert run("""
+import functools
+from mmdet.models.task_modules.assigners import PointAssigner
+
+def wrap():
+    theirs = PointAssigner.assign
+    PointAssigner.assign = functools.wraps(theirs)(lambda *args: theirs(*args))
+    return PointAssigner.assign
+
+first = wrap()
+import mmdistill_ext
+ours = PointAssigner.assign
+assert ours.__wrapped__ is first and ours.mmdistill_ext
+last = wrap()
+mmdistill_ext.compat._applied.clear()
+mmdistill_ext.compat.enable()
+assert PointAssigner.assign is last and last.__wrapped__ is ours  # not wrapped twice
+""") == ''
+
+
+@pytest.mark.train
 def test_leaving_out_patches(monkeypatch):
     code = 'import mmdistill_ext; print(mmdistill_ext.compat.summary())'
     monkeypatch.setenv('MMDISTILL_EXT_SKIP_PATCHES', 'mmrazor-inplace, reppoints-on-gpu')

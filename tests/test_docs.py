@@ -169,6 +169,21 @@ def test_links_lead_somewhere(page):
         assert not anchor or anchor in anchors(file), f'{target}#{anchor}'
 
 
+def test_every_set_up_names_a_test_for_each_algorithm():
+    """Tests that exist."""
+    section = (REPO / 'docs/distributed.md').read_text().split('## Training set-ups')[1]
+    rows = re.findall(r'^\| (?!\|)(.*) \|$', section.split('\n## ')[0], re.M)
+    code = '\n'.join(path.read_text() for path in REPO.glob('tests/**/*.py'))
+    assert len(rows) > 10
+    for row in rows:
+        setup, *cells = row.split(' | ')
+        assert len(cells) == 3, row
+        for cell in cells:
+            names = re.findall(r'`(test_\w+)`', cell)
+            assert names or cell == 'not tested', f'{setup}: {cell}'
+            assert all(f'def {name}(' in code for name in names), f'{setup}: {cell}'
+
+
 def test_the_readme_lists_every_page():
     readme = (REPO / 'README.md').read_text()
     assert [path.name for path in REPO.glob('docs/*.md') if f'(docs/{path.name})' not in readme] \

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed.fsdp
 
 PAGE = (Path(__file__).parents[1] / 'docs/plain_loop.md').read_text()
-LINK, FCFD = re.findall(r'^```python\n(.*?)^```', PAGE, re.M | re.S)
+LINK, FCFD, FSDP = re.findall(r'^```python\n(.*?)^```', PAGE, re.M | re.S)
 
 
 def test_the_loop_has_25_lines():
@@ -24,6 +25,25 @@ def test_both_loops_train(capsys):
     _check(names['algorithm'], capsys, 'student.loss', 'distill.loss_stage3')
     exec(FCFD, names)
     _check(names['algorithm'], capsys, 'student.loss', 'fcfd.loss_app_pooled')
+
+
+@pytest.mark.train
+@pytest.mark.skipif(not hasattr(torch.distributed.fsdp, 'fully_shard'), reason='PyTorch 2.6')
+def test_the_first_loop_trains_with_shards(tmp_path, capsys):
+    """The page's lines in the place that it names; here of one rank."""
+    before = '    algorithm.train()\n'
+    assert LINK.count(before) == 1
+    lines = ''.join(f'    {line}\n' for line in FSDP.splitlines())
+    torch.distributed.init_process_group(
+        'gloo', init_method=f'file://{tmp_path}/init', rank=0, world_size=1)
+    try:
+        torch.manual_seed(0)
+        names: dict = {}
+        exec(LINK.replace(before, before + lines), names)
+        assert isinstance(names['algorithm'], torch.distributed.fsdp.FSDPModule)
+        _check(names['algorithm'], capsys, 'student.loss', 'distill.loss_stage3')
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def _check(algorithm, capsys, *losses):

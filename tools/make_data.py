@@ -4,15 +4,15 @@
     python tools/make_data.py --out data/hard --noise 30 --clutter 12
 """
 import argparse
-import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import Optional, Sequence
 
+from mmdistill_ext.cli import command as cli
 from mmdistill_ext.datasets import SceneSettings, make_data
-from mmdistill_ext.errors import ConfigError
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--out', type=Path, default=Path('data/digits'), help='folder to write')
@@ -23,20 +23,15 @@ def parse_args() -> argparse.Namespace:
                             default=setting.default,
                             metavar=type(setting.default).__name__.upper(),
                             help=f'default {setting.default}')
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
-def main() -> int:
-    args = parse_args()
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    args = parse_args(argv)
     settings = SceneSettings(**{f.name: getattr(args, f.name) for f in fields(SceneSettings)})
-    try:
-        written = make_data(args.out, settings, args.overwrite)
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 2
+    written = make_data(args.out, settings, args.overwrite)
     print(f'{args.out}: ' + ('made' if written else 'already there'))
-    return 0
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    cli.main(main)

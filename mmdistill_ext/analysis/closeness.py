@@ -1,7 +1,7 @@
 """How close the student is to its teacher: distances, linear CKA, accuracy of mixed paths."""
 import math
 from collections import defaultdict
-from typing import Dict, Iterable, List
+from typing import Dict, Iterator, List
 
 import torch
 from mmengine.model import BaseModel
@@ -9,11 +9,10 @@ from torch import Tensor
 
 from ..models.fcfd import FCFDDistill
 from . import distances, function_consistency
-from .pairs import pairs
+from .pairs import Pair, pairs
+from .run_folders import CLOSENESS
 
 __all__ = ['linear_cka', 'measure']
-
-PREFIX = 'closeness/'  # of every name in the log
 
 
 def linear_cka(student: Tensor, teacher: Tensor) -> float:
@@ -39,30 +38,28 @@ def measure(algorithm: BaseModel, batches: List[dict]) -> Dict[str, float]:
         algorithm (BaseModel): A distillation in evaluation mode.
         batches (list[dict]): Of a dataloader.
     """
+    means: Dict[str, List[List[Tensor]]] = defaultdict(lambda: [[], [], []])
+
+    def run() -> Iterator[Pair]:
+        """Each pair once: its averages over the positions are kept, its distance is summed."""
+        for batch in batches:
+            for pair in pairs(algorithm, batch):
+                for kept, x in zip(means[pair.name], (pair.student, pair.bridged, pair.teacher)):
+                    kept.append(x.flatten(2).mean(2) if x.ndim == 4 else x.flatten(1))
+                yield pair
+
     found = {}
-    for row in distances.measure(algorithm, batches):
-        place = row.name.replace(' ', '_')
-        for when, value in (('before', row.before), ('after', row.after)):
-            if value is not None:
-                found[f'{PREFIX}{place}/distance_{when}'] = value
-    found.update(_alignments(algorithm, batches))
+    for row in distances.of_pairs(run()):
+        student, bridged, teacher = map(torch.cat, means[row.name])
+        place = f'{CLOSENESS}{row.name.replace(" ", "_")}'
+        for when, distance, x in (('before', row.before, student), ('after', row.after, bridged)):
+            if distance is not None:
+                found[f'{place}/distance_{when}'] = distance
+            alignment = linear_cka(x, teacher)
+            if not math.isnan(alignment):
+                found[f'{place}/cka_{when}'] = alignment
     paths = algorithm.sampler.candidates if isinstance(algorithm, FCFDDistill) else []
     if paths:
         for path in function_consistency.measure(algorithm, batches, paths):
-            found[f'{PREFIX}{path.name}/accuracy'] = path.accuracy
+            found[f'{CLOSENESS}{path.name}/accuracy'] = path.accuracy
     return found
-
-
-def _alignments(algorithm: BaseModel, batches: Iterable[dict]) -> Dict[str, float]:
-    """CKA at each place, of the maps averaged over their positions."""
-    seen: Dict[str, List[List[Tensor]]] = defaultdict(lambda: [[], [], []])
-    for batch in batches:
-        for pair in pairs(algorithm, batch):
-            for kept, x in zip(seen[pair.name], (pair.student, pair.bridged, pair.teacher)):
-                kept.append(x.flatten(2).mean(2) if x.ndim == 4 else x.flatten(1))
-    found = {}
-    for name, parts in seen.items():
-        student, bridged, teacher = map(torch.cat, parts)
-        for when, x in (('before', student), ('after', bridged)):
-            found[f'{PREFIX}{name.replace(" ", "_")}/cka_{when}'] = linear_cka(x, teacher)
-    return {name: value for name, value in found.items() if not math.isnan(value)}

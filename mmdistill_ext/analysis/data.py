@@ -7,7 +7,7 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset, Compose, pseudo_collate
 from mmrazor.registry import DATASETS
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from ..errors import ConfigError
 
@@ -29,6 +29,12 @@ def pictures(cfg: Config, images: int, files: Optional[Sequence[str]] = None) ->
     """The given files, or by default some of the test data; each image is a batch of its own."""
     return [pseudo_collate([item]) for item in (_given(cfg, files) if files else
                                                 _spread(cfg, images))]
+
+
+def spread(dataset: Dataset, count: int) -> Subset:
+    """``count`` items evenly spread over a dataset; all where it has fewer."""
+    count = min(count, len(dataset))
+    return Subset(dataset, [int((i + .5) * len(dataset) / count) for i in range(count)])
 
 
 def metainfo(cfg: Config) -> dict:
@@ -58,11 +64,9 @@ def _dataset(cfg: Config) -> BaseDataset:
 
 
 def _spread(cfg: Config, count: int) -> Subset:
-    dataset = _dataset(cfg)
     if count < 1:
         raise ConfigError(f'--images is 1 or more, found {count}')
-    count = min(count, len(dataset))
-    return Subset(dataset, [int((i + .5) * len(dataset) / count) for i in range(count)])
+    return spread(_dataset(cfg), count)
 
 
 def _given(cfg: Config, files: Sequence[str]) -> List[dict]:

@@ -8,7 +8,7 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from . import figures
-from .pairs import pairs
+from .pairs import Pair, pairs
 from .tables import Table
 
 __all__ = ['Distance', 'measure']
@@ -41,21 +41,25 @@ def measure(algorithm: BaseModel, batches: Iterable[dict]) -> List[Distance]:
         algorithm (BaseModel): With connectors as they were trained.
         batches (Iterable[dict]): Of a dataloader.
     """
+    return of_pairs(pair for batch in batches for pair in pairs(algorithm, batch))
+
+
+def of_pairs(found: Iterable[Pair]) -> List[Distance]:
+    """Distances of pairs that have been run; those of one name belong together."""
     sums: Dict[str, Tensor] = {}  # squares: teacher, before, after; then elements
     channels = {}
-    for batch in batches:
-        for pair in pairs(algorithm, batch):
-            before = _squares(pair.student, pair.teacher) \
-                if pair.student.shape == pair.teacher.shape else float('nan')
-            found = [_squares(pair.teacher), before, _squares(pair.bridged, pair.teacher),
-                     pair.teacher.numel()]
-            sums[pair.name] = sums.get(pair.name, 0) + torch.tensor(found, dtype=torch.double)
-            channels[pair.name] = pair.student.shape[1], pair.teacher.shape[1]
+    for pair in found:
+        before = _squares(pair.student, pair.teacher) \
+            if pair.student.shape == pair.teacher.shape else float('nan')
+        numbers = [_squares(pair.teacher), before, _squares(pair.bridged, pair.teacher),
+                   pair.teacher.numel()]
+        sums[pair.name] = sums.get(pair.name, 0) + torch.tensor(numbers, dtype=torch.double)
+        channels[pair.name] = pair.student.shape[1], pair.teacher.shape[1]
     rows = []
     for name, (teacher, before, after, count) in sums.items():
-        numbers = [(before / teacher).sqrt(), (after / teacher).sqrt(), before / count,
-                   after / count]
-        rows.append(Distance(name, channels[name], *map(_number, numbers)))
+        values = [(before / teacher).sqrt(), (after / teacher).sqrt(), before / count,
+                  after / count]
+        rows.append(Distance(name, channels[name], *map(_number, values)))
     return rows
 
 

@@ -28,7 +28,7 @@ class Row(NamedTuple):
     Args:
         name (str): 'teacher', 'student', or a mixed path's name.
         accuracy (float): Top-1 in percent.
-        kl_teacher (float): KL of its answers to the teacher's, mean over the images.
+        kl_teacher (float): KL of its outputs to the teacher's, mean over the images.
         kl_own (float): KL to the pure path of the network that it ends in.
     """
     name: str
@@ -69,12 +69,12 @@ def measure(algorithm: FCFDDistill, batches: Iterable[dict], paths: Sequence[Pat
     for batch in batches:
         student, teacher, labels = pure_paths(algorithm, batch)
         pure = dict(teacher=teacher.logits, student=student.logits)
-        answers = {name: (logits, logits) for name, logits in pure.items()}
+        outputs = {name: (logits, logits) for name, logits in pure.items()}
         with torch.no_grad():
             for path in paths:
                 logits = algorithm.run_path(path, enter(algorithm, path, student, teacher))[-1]
-                answers[path.name] = logits, pure[ENDS[path.direction]]
-        for name, (logits, own) in answers.items():
+                outputs[path.name] = logits, pure[ENDS[path.direction]]
+        for name, (logits, own) in outputs.items():
             logits, own = logits.double(), own.double()
             right = (logits.argmax(1) == labels).double().mean() * 100
             kls = [kl_divergence(logits, goal.double()) for goal in (teacher.logits, own)]

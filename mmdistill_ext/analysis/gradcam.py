@@ -65,7 +65,7 @@ class Network(nn.Module):
 
     @torch.no_grad()
     def category(self, inputs: Tensor, samples: list) -> Optional[int]:
-        """The class to explain: the answer; of a segmentation the largest class but one.
+        """The class to explain: the predicted one; of a segmentation the largest class but one.
 
         The largest is the background, or the road. All detections are explained together.
         """
@@ -172,6 +172,6 @@ def draw(pictures: Sequence[np.ndarray], looks: Sequence[Dict[str, Look]], path:
     bar = figure.colorbar(heat, ax=grid, shrink=min(1, 2 / len(pictures)), aspect=15)
     if bar.solids is not None:  # of a colour map it never is
         bar.solids.set_alpha(1)
-    bar.set_label('how much it speaks for the answer', fontsize=9)
+    bar.set_label('how much it speaks for the class', fontsize=9)
     bar.set_ticks([0, 1], labels=['none', 'most'])
     figures.save(figure, path)

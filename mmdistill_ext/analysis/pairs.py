@@ -87,7 +87,7 @@ def _of_mappings(algorithm: BaseModel, batch: Batch) -> Iterator[Pair]:
         plain = {key: value for key, value in own[0].items() if not key.startswith('connector')}
         student, bridged, teacher = (distiller.get_record(**record)
                                      for record in (plain, own[0], theirs[0]))
-        # Vectors as they are, without a connector, are logits: answers, and no features.
+        # Vectors as they are, without a connector, are logits, which are no features.
         least = 2 if 'connector' in own[0] else 3
         if all(isinstance(x, Tensor) and x.ndim >= least for x in (student, bridged, teacher)) \
                 and bridged.shape == teacher.shape:

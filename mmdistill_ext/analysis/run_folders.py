@@ -12,7 +12,7 @@ __all__ = ['Run', 'find']
 
 NOT_METRICS = ('time', 'data_time', 'step', 'epoch', 'iter', 'memory', 'lr')
 USUAL = ('accuracy/top1', 'coco/bbox_mAP', 'mIoU')  # what is shown of several, if it is there
-CLOSENESS = 'closeness/'  # of ClosenessHook
+CLOSENESS = 'closeness/'  # of every name that ClosenessHook logs
 SEED = re.compile(r'seed[-_]?\d+')
 Points = Sequence[Tuple[int, float]]
 
@@ -80,13 +80,14 @@ def closeness(folders: Sequence[Path]) -> Dict[Tuple[str, str], Dict[str, Points
     found: Dict[Tuple[str, str], Dict[str, Points]] = {}
     for path, name in _names(paths).items():
         seed = f' {path.name}' if SEED.fullmatch(path.name) else ''
-        keys = dict.fromkeys(key for entry in read_scalars(path) for key in entry
+        scalars = read_scalars(path)
+        keys = dict.fromkeys(key for entry in scalars for key in entry
                              if key.startswith(CLOSENESS))
         for key in keys:
             place, kind = key[len(CLOSENESS):].rsplit('/', 1)
             kind, _, when = kind.partition('_')
             label = f'{place}, {when} the connector' if when else place
-            found.setdefault((name + seed, kind), {})[label] = curve(path, key)
+            found.setdefault((name + seed, kind), {})[label] = curve(scalars, key)
     return found
 
 
@@ -125,8 +126,8 @@ def _read(path: Path, metric: Optional[str]) -> Iterable[Tuple[str, str, Points,
     if chosen not in known:
         return
     unit = 'epoch' if any('epoch' in entry for entry in training) else 'iteration'
-    points = curve(path, chosen)
-    yield chosen, unit, points, seconds_per_step(path) if training else float('nan')
+    points = curve(scalars, chosen)
+    yield chosen, unit, points, seconds_per_step(training) if training else float('nan')
 
 
 def _metrics(scalars: List[dict]) -> List[str]:

@@ -3,7 +3,7 @@ import copy
 import json
 import statistics
 from pathlib import Path
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import find_latest_checkpoint
@@ -35,18 +35,18 @@ def read_scalars(work_dir: Path) -> List[dict]:
     return entries
 
 
-def curve(work_dir: Path, metric: str) -> List[Tuple[int, float]]:
+def curve(scalars: Sequence[dict], metric: str) -> List[Tuple[int, float]]:
     """A metric of the validation by epoch; where an epoch was run twice, the later one counts."""
     values: Dict[int, float] = {}
-    for entry in read_scalars(work_dir):
+    for entry in scalars:
         if metric in entry:
             values[entry['step']] = entry[metric]
     return sorted(values.items())
 
 
-def seconds_per_step(work_dir: Path) -> float:
+def seconds_per_step(scalars: Sequence[dict]) -> float:
     """Median time of a training step, loading included."""
-    return statistics.median(e['time'] for e in read_scalars(work_dir) if 'loss' in e)
+    return statistics.median(entry['time'] for entry in scalars if 'loss' in entry)
 
 
 def last_checkpoint(work_dir: Path) -> Optional[Path]:

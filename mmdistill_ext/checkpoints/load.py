@@ -11,7 +11,7 @@ import pickle
 import re
 import zipfile
 from types import SimpleNamespace
-from typing import Any, Dict
+from typing import Any, Dict, Sequence
 from urllib.parse import urlparse
 
 import numpy as np
@@ -58,11 +58,14 @@ def known_globals() -> Dict[str, Any]:
 class _Unpickler(pickle.Unpickler):
     """For PyTorch before 2.6, whose own safe unpickler cannot be told of further classes."""
 
+    also: Dict[str, Any] = {}
+
     def find_class(self, module: str, name: str) -> Any:
         full = f'{module}.{name}'.replace('__builtin__.', 'builtins.')
-        if full not in _known_to_old_torch():
+        known = {**_known_to_old_torch(), **self.also}
+        if full not in known:
             raise pickle.UnpicklingError(f'Unsupported global: GLOBAL {full}')
-        return _known_to_old_torch()[full]
+        return known[full]
 
 
 @functools.lru_cache
@@ -75,27 +78,31 @@ def _known_to_old_torch() -> Dict[str, Any]:
             'collections.Counter': collections.Counter, 'builtins.set': set}
 
 
-def read(filename: str, map_location: Any = None, mmap: bool = False) -> Any:
+def read(filename: str, map_location: Any = None, mmap: bool = False,
+         also: Sequence[type] = ()) -> Any:
     """``torch.load`` for files that nobody has to trust.
 
     Args:
         filename (str): A checkpoint on disk.
         map_location: As for ``torch.load``.
         mmap (bool): Read each tensor when it is first looked at. Defaults to False.
+        also (Sequence[type]): Plain classes that the file may hold beside mmengine's.
 
     Raises:
         ConfigError: The file holds something that no checkpoint of mmengine's holds, or is cut
             short.
     """
-    if _SAFE_BY_DEFAULT:
-        options: dict = dict(weights_only=True)
-    else:
-        options = dict(pickle_module=SimpleNamespace(
-            __name__=__name__, Unpickler=_Unpickler,
-            load=lambda file, **kwargs: _Unpickler(file, **kwargs).load()))
     open(filename, 'rb').close()  # not there or not ours to read: that is said by the system
     try:
-        return torch.load(filename, map_location=map_location, mmap=mmap, **options)
+        if _SAFE_BY_DEFAULT:
+            with torch.serialization.safe_globals(list(also)):
+                return torch.load(filename, map_location=map_location, mmap=mmap, weights_only=True)
+        reader = type('Reader', (_Unpickler, ), dict(
+            also={f'{kind.__module__}.{kind.__qualname__}': kind for kind in also}))
+        return torch.load(filename, map_location=map_location, mmap=mmap,
+                          pickle_module=SimpleNamespace(
+                              __name__=__name__, Unpickler=reader,
+                              load=lambda file, **kwargs: reader(file, **kwargs).load()))
     except Exception as error:  # torch has no one error for files that are not its own
         found = re.search(r"Unsupported global: GLOBAL (.+?)(?: was not an allowed.*)?$"
                           r"|unsupported GLOBAL (\S+) whose module"

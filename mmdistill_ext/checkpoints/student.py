@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError
+from .keys import compare
 from .load import load as read_anywhere
 from .save import whole_file
 
@@ -48,18 +49,11 @@ def weights(checkpoint: dict) -> Dict[str, Tensor]:
 def check_fit(state: Dict[str, Tensor], student: nn.Module, path: str,
               what: str = 'the student') -> None:
     """Stop with one line unless names and shapes are the student's, all of them."""
-    own = student.state_dict()
-    found = {
-        'missing': [key for key in own if key not in state],
-        f'not in {what}': [key for key in state if key not in own],
-        'of another shape': [
-            f'{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}'
-            for key in own if key in state and own[key].shape != state[key].shape]}
-    wrong = [f'{len(keys)} {what} ({", ".join(keys[:3])}{", ..." if len(keys) > 3 else ""})'
-             for what, keys in found.items() if keys]
-    if wrong:
+    own = {key: tensor.shape for key, tensor in student.state_dict().items()}
+    difference = compare(own, state)
+    if difference.count:
         raise ConfigError(f'{path} does not fit {what} {type(student).__name__}: of its '
-                          f'{len(own)} weights, ' + '; '.join(wrong))
+                          f'{len(own)} weights, {difference}')
 
 
 def export(path: str, out: str) -> int:
@@ -76,6 +70,11 @@ def export(path: str, out: str) -> int:
         first = ', '.join(list(checkpoint['state_dict'])[:3])
         raise ConfigError(f"{path} holds no student: no weight's name begins with {PREFIX!r} "
                           f'(found {first}, ...); it may be a student already')
+    return write(checkpoint, out)
+
+
+def write(checkpoint: dict, out: str) -> int:
+    """Write the student of a checkpoint, plain or distilled, as :func:`export` does."""
     student = dict(meta=checkpoint.get('meta', {}), state_dict=weights(checkpoint))
     with whole_file(out) as file:
         torch.save(student, file)

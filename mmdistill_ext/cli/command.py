@@ -13,7 +13,7 @@ from mmengine.config import Config, DictAction
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
-from mmengine.utils import is_installed
+from mmengine.utils import import_modules_from_strings, is_installed
 from mmrazor.utils import register_all_modules
 
 from ..errors import ConfigError, NumbersError, nearest
@@ -25,8 +25,8 @@ TEST = ('test_dataloader', 'test_cfg', 'test_evaluator')
 GUARDS = ('SameClassesHook', 'FiniteLossHook')
 # Read by mmengine from the config itself, beside the arguments of its Runner.
 CONFIG_KEYS = ('default_scope', 'custom_imports', 'env_cfg', 'find_unused_parameters', 'sync_bn',
-              'model_wrapper_cfg', 'compile', 'activation_checkpointing', 'tta_model',
-              'tta_pipeline')
+               'model_wrapper_cfg', 'compile', 'activation_checkpointing', 'tta_model',
+               'tta_pipeline')
 
 
 class Options(DictAction):
@@ -57,6 +57,7 @@ def parser(description: str) -> argparse.ArgumentParser:
 
 def load_config(args: argparse.Namespace, needs: Sequence[str]) -> Config:
     """Read the config, apply the options, check that it has what is needed."""
+    register_all_modules(init_default_scope=False)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if not os.path.isfile(args.config):
         raise ConfigError(f'no config at {args.config}')
@@ -90,18 +91,29 @@ def _merge(cfg: Config, options: dict) -> None:
         cfg.merge_from_dict(options)
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise ConfigError(f'--cfg-options {" ".join(options)}: {error}') from error
+    if any(key.split('.')[0] == 'custom_imports' for key in options):
+        try:  # mmengine imports while it reads the file, before it knows of the options
+            import_modules_from_strings(**cfg.custom_imports)
+        except (ImportError, TypeError) as error:
+            raise ConfigError(f'--cfg-options custom_imports: {error}; expected modules on the '
+                              'path (PYTHONPATH)') from error
 
 
 def use_amp(cfg: Config) -> None:
     """``--amp``: mixed precision in the optimizer wrapper, or in the student's of several."""
     wrapper = cfg.optim_wrapper.get('architecture', cfg.optim_wrapper)
-    kind = wrapper.get('type', 'OptimWrapper')
+    kind = _type_name(wrapper.get('type', 'OptimWrapper'))
     if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
         raise ConfigError(f"--amp needs optim_wrapper.type='OptimWrapper', found {kind!r}")
     if not torch.cuda.is_available():
         raise ConfigError('--amp needs a GPU, and torch sees none')
     wrapper.type = 'AmpOptimWrapper'
     wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def _type_name(kind: Any) -> str:
+    """The name of a type, which a config in mmengine's new style has as a class."""
+    return kind.__name__ if isinstance(kind, type) else str(kind).split('.')[-1]
 
 
 def use_auto_scale_lr(cfg: Config) -> None:
@@ -140,7 +152,7 @@ def save_whole_files(cfg: Config) -> None:
 def add_guards(cfg: Config, guards: Sequence[str] = GUARDS) -> None:
     """The hooks that a run should not be without, unless the config names them itself."""
     hooks = list(cfg.get('custom_hooks') or [])
-    named = {str(hook.get('type')).split('.')[-1] for hook in hooks if isinstance(hook, dict)}
+    named = {_type_name(hook.get('type')) for hook in hooks if isinstance(hook, dict)}
     missing = [dict(type=f'mmrazor.{guard}') for guard in guards if guard not in named]
     cfg.custom_hooks = hooks + missing
 
@@ -160,17 +172,31 @@ def run(cfg: Config, work: Callable[[Runner], None], runner_type=Runner) -> None
         raise
 
 
-def main(work: Callable[[Optional[Sequence[str]]], None]) -> None:
-    """Call the tool; one line and exit code 2 for a user's mistake, a traceback for ours."""
+def main(work: Callable[[Optional[Sequence[str]]], Optional[int]], resumable: bool = False) -> None:
+    """Call the tool; one line and exit code 2 for a user's mistake, a traceback for ours.
+
+    Args:
+        work (Callable): The tool. It returns its exit code, or None for 0.
+        resumable (bool): The same command goes on after Ctrl-C or SIGTERM; a line says so and the
+            exit code is 130. Defaults to False.
+    """
+    if resumable:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        register_all_modules(init_default_scope=False)
-        work(None)
+        code = work(None)
+    except KeyboardInterrupt:
+        if not resumable:
+            raise
+        print('\nstopped; the same command goes on from here', file=sys.stderr)
+        sys.exit(130)
     except Exception as error:
         line = one_line_message(error)
         if line is None:
             raise
         leave(line)
     distributed.leave()
+    if code:
+        sys.exit(code)
 
 
 class NewFolder:

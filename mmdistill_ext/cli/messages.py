@@ -10,6 +10,7 @@ import traceback
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Iterator, List, Optional
+from urllib.error import URLError
 
 from ..errors import ConfigError, NumbersError, nearest
 
@@ -63,6 +64,15 @@ def _wrong_argument(message: str, frames: List[FrameType]) -> Optional[str]:
     return message.replace('.__init__()', '')
 
 
+def _not_downloaded(error: URLError, frames: List[FrameType]) -> str:
+    """What was to be downloaded, and where it would be found if it were there."""
+    for values in (frame.f_locals for frame in reversed(frames)):
+        if 'url' in values and 'dst' in values:  # of mmpretrain's data sets and torch.hub
+            return (f'{values["url"]} cannot be downloaded ({error.reason}); without a network '
+                    f'put the file at {values["dst"]} yourself')
+    return f'a download failed: {error.reason}'
+
+
 def one_line_message(error: BaseException) -> Optional[str]:
     """The one line that a user's mistake deserves, or None for everything else."""
     frames = _frames(error.__traceback__)
@@ -83,6 +93,8 @@ def one_line_message(error: BaseException) -> Optional[str]:
         line = _wrong_argument(message, frames)
     elif isinstance(error, ValueError) and message.startswith('end should be larger than begin'):
         line = f'param_scheduler: {message}; what has no end of its own ends with the training'
+    elif isinstance(error, URLError):
+        line = _not_downloaded(error, frames)
     elif isinstance(error, (FileNotFoundError, NotADirectoryError, PermissionError)) and not ours:
         said = [text for text in message.splitlines() if text.strip()]  # by a worker: many lines
         line = f'{error.strerror}: {error.filename}' if error.filename else said[-1]

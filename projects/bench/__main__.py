@@ -2,12 +2,13 @@
 import argparse
 import json
 from pathlib import Path
+from typing import Optional, Sequence
 
 import torch
 
 import mmdistill_ext  # noqa: F401
 from mmdistill_ext.analysis.tables import write_between
-from mmdistill_ext.cli.command import leave
+from mmdistill_ext.cli import command as cli
 from mmdistill_ext.errors import ConfigError
 from projects.bench.run import GROUPS, machine, run_group
 from projects.bench.table import draw, markdown
@@ -16,7 +17,7 @@ from projects.where import HOME
 DOCS = HOME / 'docs/performance.md'
 
 
-def parse_args():
+def parse_args(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Time and count the training steps of the recipes')
     parser.add_argument('--groups', nargs='+', choices=GROUPS, default=GROUPS)
     parser.add_argument('--row', help="one row, such as 'seg: ours'")
@@ -25,11 +26,11 @@ def parse_args():
     parser.add_argument('--amp', action='store_true', help='in bf16 mixed precision')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/bench'))
     parser.add_argument('--write-docs', action='store_true', help='put the tables into docs/')
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
-def main() -> None:
-    args = parse_args()
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    args = parse_args(argv)
     group, _, row = (args.row or '').partition(':')
     if group and group not in GROUPS:
         raise ConfigError(f"--row is 'group: row' with a group of {', '.join(GROUPS)}, "
@@ -53,7 +54,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except ConfigError as error:
-        leave(str(error))
+    cli.main(main)

@@ -5,17 +5,15 @@
 It may be interrupted at any time; started again, it goes on where it was.
 """
 import argparse
-import signal
-import sys
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Sequence
 
+from mmdistill_ext.cli import command as cli
 from mmdistill_ext.datasets import SceneSettings, make_data
 from mmdistill_ext.datasets.make import MANIFEST
-from mmdistill_ext.errors import ConfigError
 from projects.demo.report import write_report
 from projects.demo.rows import TASKS
-from projects.demo.train import RowFailed, train_rows
+from projects.demo.train import train_rows
 
 DATA = Path('data/digits')  # where the configs look for it
 
@@ -35,23 +33,13 @@ def run(name: str, scenes: SceneSettings, options: Optional[Dict[str, Any]] = No
     return write_report(name, out, results, manifest)
 
 
-def main() -> int:
+def main(argv: Optional[Sequence[str]] = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('task', choices=TASKS)
-    args = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as Ctrl-C does
-    try:
-        report = run(args.task, SceneSettings())
-    except KeyboardInterrupt:
-        print('\nstopped; the same command goes on from here', file=sys.stderr)
-        return 130
-    except (ConfigError, RowFailed) as error:
-        print(error, file=sys.stderr)
-        return 2
+    report = run(parser.parse_args(argv).task, SceneSettings())
     print(f'\n{report.read_text()}\n-> {report}, {report.with_suffix(".html")}')
-    return 0
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    cli.main(main, resumable=True)

@@ -10,7 +10,14 @@ from typing import Any, Dict, List, Optional
 
 from mmengine.config import Config
 
-from mmdistill_ext.analysis.runs import curve, last_checkpoint, seconds_per_step, write_whole
+from mmdistill_ext.analysis.runs import (
+    curve,
+    last_checkpoint,
+    read_scalars,
+    seconds_per_step,
+    write_whole,
+)
+from mmdistill_ext.errors import ConfigError
 
 from ..where import HOME
 from .rows import CONFIGS, Row, Task
@@ -20,7 +27,7 @@ TOOLS = HOME / 'tools'
 MADE_OF, RESULT = 'made_of.txt', 'result.json'
 
 
-class RowFailed(Exception):
+class RowFailed(ConfigError):
     """A run ended with an error; the message says where its output is."""
 
 
@@ -88,14 +95,14 @@ def _train(task: Task, row: Row, work_dir: Path, config: Config, changes: Dict[s
     epochs = config.train_cfg.max_epochs
     _run([str(TOOLS / 'train.py'), *arguments, '--resume', *tail], row, work_dir, task, epochs)
     checkpoint = last_checkpoint(work_dir)
-    points = curve(work_dir, task.metric)
+    points = curve(read_scalars(work_dir), task.metric)
     if points[-1:] == [] or points[-1][0] != epochs:
         # It was interrupted after the last epoch and before its validation.
         test = [str(TOOLS / 'test.py'), arguments[0], str(checkpoint), *arguments[1:], *tail]
         _run(test, row, work_dir, task, epochs)
         # CocoMetric gives no number where nothing at all is detected: an AP of 0.
         points.append((epochs, _tested(work_dir).get(task.metric, 0.)))
-    return dict(value=points[-1][1], curve=points, step=seconds_per_step(work_dir),
+    return dict(value=points[-1][1], curve=points, step=seconds_per_step(read_scalars(work_dir)),
                 checkpoint=str(checkpoint))
 
 
@@ -108,14 +115,14 @@ def _tested(work_dir: Path) -> dict:
 def _run(command: List[str], row: Row, work_dir: Path, task: Task, epochs: int) -> None:
     """Run one of our tools, its output in a file, a line on the screen for every epoch."""
     log = work_dir / 'output.txt'
-    start, shown = time.time(), len(curve(work_dir, task.metric))
+    start, shown = time.time(), len(curve(read_scalars(work_dir), task.metric))
     with open(log, 'a') as output:
         process = subprocess.Popen(
             [sys.executable, *command], stdout=output, stderr=subprocess.STDOUT)
         try:
             while process.poll() is None:
                 time.sleep(0.5)
-                points = curve(work_dir, task.metric)
+                points = curve(read_scalars(work_dir), task.metric)
                 for epoch, value in points[shown:]:
                     say(row.name, f'epoch {epoch}/{epochs}',
                         f'{task.metric_name} {task.scale * value:5.1f}',

@@ -2,6 +2,7 @@
 
     python -m projects.study
     python -m projects.study --tasks cls --rows student mlp --workers 2 --minutes 30
+    python -m projects.study --data cifar100 --rows student fcfd   # real data, see --help after it
 
 It may be interrupted at any time; started again, it goes on where it was, on another machine from
 what docs/results.json holds.
@@ -9,17 +10,18 @@ what docs/results.json holds.
 import argparse
 import fcntl
 import os
-import signal
-import sys
 from pathlib import Path
+from typing import Optional, Sequence
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')  # a worker each core serves small networks better
 os.environ['CUDA_VISIBLE_DEVICES'] = ''  # and rows of one table are of one kind of machine
 
 import mmdistill_ext  # noqa: E402, F401
+from mmdistill_ext.cli import command as cli  # noqa: E402
 from mmdistill_ext.datasets import make_data  # noqa: E402
 from mmdistill_ext.datasets.make import MANIFEST  # noqa: E402
 from mmdistill_ext.errors import ConfigError  # noqa: E402
+from projects.study import real_run  # noqa: E402
 from projects.study.cells import Cells  # noqa: E402
 from projects.study.page import write_page  # noqa: E402
 from projects.study.run import run  # noqa: E402
@@ -29,7 +31,7 @@ DATA, OUT = Path('data/study'), Path('work_dirs/study')
 PAGE, RECORD = Path('docs/results.md'), Path('docs/results.json')  # the page, and all its figures
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = sorted({name for task in TASKS.values() for name in task.rows})
@@ -39,35 +41,34 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--minutes', type=float, default=float('inf'),
                         help='start no run after so many')
     parser.add_argument('--page', type=Path, default=PAGE, help='the page to write')
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
-def main() -> int:
-    args = parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as Ctrl-C does
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    args = parse_args(argv)
     OUT.mkdir(parents=True, exist_ok=True)
     with open(OUT / '.lock', 'w') as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print(f'{OUT}: another study is running here', file=sys.stderr)
-            return 2
-        try:
-            for task in TASKS.values():
-                make_data(DATA / task.data, task.scenes)
-            cells = Cells(TASKS, OUT, {name: (DATA / task.data / MANIFEST).read_text()
-                                       for name, task in TASKS.items()}, record=RECORD)
-            whole = run(cells, args.tasks, args.rows, args.workers, args.minutes)
-            write_page(cells, args.page)
-            cells.write_record(RECORD)
-        except KeyboardInterrupt:
-            print('\nstopped; the same command goes on from here', file=sys.stderr)
-            return 130
-        except ConfigError as error:
-            print(error, file=sys.stderr)
-            return 2
+            raise ConfigError(f'{OUT}: another study is running here') from None
+        for task in TASKS.values():
+            make_data(DATA / task.data, task.scenes)
+        cells = Cells(TASKS, OUT, {name: (DATA / task.data / MANIFEST).read_text()
+                                   for name, task in TASKS.items()}, record=RECORD)
+        whole = run(cells, args.tasks, args.rows, args.workers, args.minutes)
+        write_page(cells, args.page)
+        cells.write_record(RECORD)
     return 0 if whole else 1
 
 
+def choose(argv: Optional[Sequence[str]] = None) -> int:
+    """The embedded data, or ``--data cifar100`` with options of its own."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument('--data', choices=['embedded', 'cifar100'], default='embedded')
+    args, rest = parser.parse_known_args(argv)
+    return real_run.main(rest) if args.data == 'cifar100' else main(rest)
+
+
 if __name__ == '__main__':
-    sys.exit(main())
+    cli.main(choose, resumable=True)

@@ -10,7 +10,13 @@ from typing import Any, Dict, List, Optional
 
 from mmengine.config import Config
 
-from mmdistill_ext.analysis.runs import curve, last_checkpoint, seconds_per_step, write_whole
+from mmdistill_ext.analysis.runs import (
+    curve,
+    last_checkpoint,
+    read_scalars,
+    seconds_per_step,
+    write_whole,
+)
 
 from .rows import CONFIGS, Row, Task
 
@@ -182,8 +188,9 @@ class Cells:
         set_random_seed(cell.seed)
         runner.train()
         # CocoMetric gives no number where nothing at all is detected: an AP of 0.
-        points = curve(work_dir, metric) or [(0, 0.)]
-        result = dict(value=points[-1][1], curve=points, step=seconds_per_step(work_dir),
+        scalars = read_scalars(work_dir)
+        points = curve(scalars, metric) or [(0, 0.)]
+        result = dict(value=points[-1][1], curve=points, step=seconds_per_step(scalars),
                       made_of=self.made_of(cell))
         write_whole(work_dir / RESULT, json.dumps(result))
 

@@ -10,17 +10,19 @@ class StudyCIFAR100(CIFAR100):
     A rebuilt set has the same images and labels in another order, so its sums differ.
 
     Args:
-        part (tuple[int, int]): Start and stop of the images that are taken. Defaults to all.
+        fold (str): 'all', 'held out' (every tenth image) or 'train' (the others). Defaults to
+            'all'.
         kwargs: All others of ``CIFAR100``.
     """
     train_list = [['train', None]]
     test_list = [['test', None]]
     meta = dict(CIFAR100.meta, md5=None)
 
-    def __init__(self, part: tuple = (), **kwargs) -> None:
-        self.part = part
+    def __init__(self, fold: str = 'all', **kwargs) -> None:
+        self.fold = fold
         super().__init__(download=False, **kwargs)
 
     def load_data_list(self) -> list:
         images = super().load_data_list()
-        return images[self.part[0]:self.part[1]] if self.part else images
+        return dict(all=images, train=[image for i, image in enumerate(images) if i % 10],
+                    **{'held out': images[::10]})[self.fold]

@@ -51,7 +51,7 @@ def task_lines(cells: Cells, name: str, figures: Dict[str, Dict[int, float]],
     """One task: its table, which rows are sure to help, how the networks learn."""
     task = cells.tasks[name]
     config = cells.config(teacher_cell(name, 'student'))
-    lines = [f'## {task.title}', '',
+    lines = [f'### {task.title}', '',
              f'{task.scenes.train} scenes to train on, {task.scenes.tune} to choose on, '
              f'{task.scenes.val} to test on, {config.train_cfg.max_epochs} epochs, '
              f'{task.seeds} seeds; where fewer have been run so far, their number is in brackets.',
@@ -89,11 +89,12 @@ def _line(cells: Cells, task: str, name: str, values: Dict[int, float],
     figure = f'{mean:.2f} ± {deviation:.2f}'
     if len(values) < cells.tasks[task].seeds:
         figure += f' ({len(values)})'
-    return (f'| {row.title} | {figure} | {_gain(gain)} | {number} | {text} '
+    return (f'| {row.title} | {figure} | {gain_text(gain)} | {number} | {text} '
             f'| {_step(cells.result(first))} | {row.paper} |')
 
 
-def _gain(gain: Optional[Gain]) -> str:
+def gain_text(gain: Optional[Gain]) -> str:
+    """A gain and its interval, bold where all of it is above zero."""
     if gain is None:
         return ''
     text = f'{gain.mean:+.2f} ({gain.low:+.2f} to {gain.high:+.2f})'

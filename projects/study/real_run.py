@@ -1,29 +1,34 @@
 """Runs the rows on CIFAR-100 that are missing, one after the other, each in a process of its own.
 
-    python -m projects.study.real_run [--rows student fcfd] [--seeds 3] [--minutes 60]
+    python -m projects.study --data cifar100 [--rows student fcfd] [--seeds 3] [--minutes 60]
 
 A run that was cut goes on from its last epoch. Each finished run leaves ``result.json``; all of
 them are gathered in docs/results_cifar100.json, from which the study goes on on another machine,
-and their logs in docs/results/cifar100.
+their logs and the best students in docs/results/cifar100, and the table in docs/results.md.
 """
 import argparse
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Dict, List, Optional
+from typing import TYPE_CHECKING, Dict, List, Optional, Sequence
+
+from mmdistill_ext.cli import command as cli
+from mmdistill_ext.errors import ConfigError
+
+if TYPE_CHECKING:
+    from projects.study.real_rows import Run
 
 OUT, RECORD = Path('work_dirs/study/cifar100'), Path('docs/results_cifar100.json')
-LOGS = Path('docs/results/cifar100')
+LOGS, PAGE, README = Path('docs/results/cifar100'), Path('docs/results.md'), Path('README.md')
+PUBLISHED = ('student', 'fcfd')  # rows of which a checkpoint is in the repository
 DATA, TEACHER = Path('data/cifar100'), Path('checkpoints/cifar100/resnet56.pth')
 
 
 def check_data() -> None:
     """Say in one line what is missing and where it is to be had."""
-    from mmdistill_ext.errors import ConfigError
     if not (DATA / 'cifar-100-python/train').is_file():
         raise ConfigError(f'no CIFAR-100 in {DATA}: unpack cifar-100-python.tar.gz of '
                           'https://www.cs.toronto.edu/~kriz/cifar.html there')
@@ -33,100 +38,129 @@ def check_data() -> None:
                           'tools/convert_checkpoint.py')
 
 
-def train(name: str, seed: int) -> None:
+def train(run: 'Run') -> None:
     """One run in this process."""
     import torch
     from mmengine.runner import Runner, set_random_seed
     from mmrazor.utils import register_all_modules
 
-    import mmdistill_ext  # noqa: F401
-    from mmdistill_ext.analysis.runs import curve, seconds_per_step, write_whole
+    from mmdistill_ext.analysis.runs import curve, read_scalars, seconds_per_step, write_whole
     from projects.study import bf16, cifar  # noqa: F401, registered by name
-    from projects.study.real_rows import ROWS, config_of, made_of
+    from projects.study.real_rows import config_of, made_of
     torch.set_num_threads(1)
     register_all_modules(init_default_scope=False)
-    work_dir = OUT / name / f'seed-{seed}'
-    config = config_of(ROWS[name], seed, work_dir)
+    work_dir = OUT / run.folder
+    config = config_of(run, work_dir)
     made = made_of(config)
     runner = Runner.from_cfg(config)
-    set_random_seed(seed)  # what was built beside the student has drawn numbers too
+    set_random_seed(run.seed)  # what was built beside the student has drawn numbers too
     runner.train()
-    points = curve(work_dir, 'accuracy/top1')
-    result = dict(row=name, seed=seed, last=points[-1][1], best=max(v for _, v in points),
-                  curve=points, step=seconds_per_step(work_dir), made_of=made)
+    scalars = read_scalars(work_dir)
+    points = curve(scalars, 'accuracy/top1')
+    result = dict(run._asdict(), last=points[-1][1], best=max(v for _, v in points), curve=points,
+                  step=seconds_per_step(scalars), made_of=made)
     write_whole(work_dir / 'result.json', json.dumps(result))
 
 
 def results() -> Dict[str, dict]:
     """What is recorded, here or elsewhere, and what has been finished since."""
     found = json.loads(RECORD.read_text()) if RECORD.is_file() else {}
-    for path in sorted(OUT.glob('*/seed-*/result.json')):
-        found[f'{path.parents[1].name}/{path.parent.name}'] = json.loads(path.read_text())
+    for path in sorted(OUT.glob('*/*/result.json')):
+        found[str(path.parent.relative_to(OUT))] = json.loads(path.read_text())
     return found
 
 
-def missing(rows: List[str], seeds: int) -> List[tuple]:
+def wanted(row: str, seeds: int, known: Dict[str, dict]) -> List['Run']:
+    """The runs of a row: those by which its factor is chosen first, then one for each seed."""
+    from projects.study.real_rows import CHOICE_SEED, ROWS, Run
+    choices = [Run(row, CHOICE_SEED, value, choice=True) for value in ROWS[row].values]
+    if not all(run.folder in known for run in choices):
+        return choices
+    best = max(choices, key=lambda run: known[run.folder]['last'], default=Run(row, 0))
+    return [*choices, *(Run(row, seed, best.factor) for seed in range(seeds))]
+
+
+def missing(rows: List[str], seeds: int) -> List['Run']:
     """The runs without a result that fits, in the order of the rows."""
-    from projects.study.real_rows import ROWS, config_of, made_of
+    from projects.study.real_rows import config_of, made_of
     known = results()
-    return [(name, seed) for name in rows for seed in range(seeds)
-            if known.get(f'{name}/seed-{seed}', {}).get('made_of')
-            != made_of(config_of(ROWS[name], seed, OUT))]
+    return [run for row in rows for run in wanted(row, seeds, known)
+            if known.get(run.folder, {}).get('made_of') != made_of(config_of(run, OUT))]
 
 
 def gather() -> None:
-    """All results in one file, a line each, and the log of each run that was made here."""
+    """All results in one file, a line each, the log of each run that was made here, the page."""
     from mmdistill_ext.analysis.runs import read_scalars, write_whole
-    lines = [f'"{name}": {json.dumps(result)}' for name, result in sorted(results().items())]
+    from projects.study import real_page
+    found = results()
+    lines = [f'"{name}": {json.dumps(result)}' for name, result in sorted(found.items())]
     write_whole(RECORD, '{\n' + ',\n'.join(lines) + '\n}\n')
     LOGS.mkdir(parents=True, exist_ok=True)
-    for path in OUT.glob('*/seed-*/result.json'):
+    for path in OUT.glob('*/*/result.json'):
         log = '\n'.join(map(json.dumps, read_scalars(path.parent)))
-        name = f'{path.parents[1].name}-{path.parent.name[len("seed-"):]}.json'
+        name = f'{path.parents[1].name}-{path.parent.name.replace("seed-", "")}.json'
         write_whole(LOGS / name, f'{log}\n')
+    for row in PUBLISHED:
+        publish(row, found)
+    real_page.write(found, PAGE, README)
 
 
-def main(argv: Optional[List[str]] = None) -> int:
-    from projects.study.real_rows import ROWS
+def publish(row: str, found: Dict[str, dict]) -> None:
+    """Keep the student of the best run whose checkpoint is at hand, without optimizer and teacher.
+
+    Args:
+        row (str): A key of ``ROWS``.
+        found (dict[str, dict]): All results.
+    """
+    from mmdistill_ext.analysis.runs import last_checkpoint
+    from mmdistill_ext.checkpoints import student
+    runs = [result for key, result in found.items() if key.startswith(f'{row}/seed-')]
+    for result in sorted(runs, key=lambda result: -result['last']):
+        path = LOGS / f'{row}-{result["seed"]}.pth'
+        checkpoint = last_checkpoint(OUT / row / f'seed-{result["seed"]}')
+        if checkpoint and not path.is_file():
+            for worse in LOGS.glob(f'{row}-*.pth'):
+                worse.unlink()
+            student.write(student.load(str(checkpoint)), str(path))
+        if path.is_file():
+            break  # of a run on another machine, or just written
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    from projects.study.real_rows import ROWS, Run
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        prog='python -m projects.study --data cifar100', description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--rows', nargs='+', choices=list(ROWS), default=list(ROWS))
     parser.add_argument('--seeds', type=int, default=3)
     parser.add_argument('--minutes', type=float, default=float('inf'),
                         help='start no run after so many')
-    parser.add_argument('--one', nargs=2, metavar=('ROW', 'SEED'), help=argparse.SUPPRESS)
+    parser.add_argument('--one', type=json.loads, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.one:
-        train(args.one[0], int(args.one[1]))
+        train(Run(*args.one))
         return 0
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as Ctrl-C does
-    from mmdistill_ext.errors import ConfigError
-    try:
-        check_data()
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 2
+    check_data()
     start, failed = time.time(), []
     while True:
         todo = [run for run in missing(args.rows, args.seeds) if run not in failed]
         if not todo or time.time() - start > 60 * args.minutes:
             break
-        name, seed = todo[0]
-        folder = OUT / name / f'seed-{seed}'
+        run, began = todo[0], time.time()
+        folder = OUT / run.folder
         folder.mkdir(parents=True, exist_ok=True)
-        began = time.time()
         with open(folder / 'output.txt', 'a') as output:
             code = subprocess.call(
-                [sys.executable, '-m', 'projects.study.real_run', '--one', name, str(seed)],
+                [sys.executable, '-m', 'projects.study.real_run', '--one', json.dumps(run)],
                 stdout=output, stderr=subprocess.STDOUT, env=dict(os.environ, OMP_NUM_THREADS='1'))
         if code:
-            failed.append((name, seed))
+            failed.append(run)
         said = f'FAILED, see {folder}/output.txt' if code else \
             f'{json.loads((folder / "result.json").read_text())["last"]:.2f}'
-        print(f'{name} seed {seed}: {said}, {time.time() - began:.0f} s', flush=True)
+        print(f'{run.folder}: {said}, {time.time() - began:.0f} s', flush=True)
         gather()
     return 1 if failed else 0
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    cli.main(main, resumable=True)

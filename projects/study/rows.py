@@ -70,6 +70,11 @@ def thirds(middle: float) -> Tuple[float, ...]:
     return tuple(float(f'{middle * factor:.1g}') for factor in (1 / 3, 1, 3, 9))
 
 
+def decay(weight: float) -> Dict[str, Any]:
+    """The student alone; the number is its weight decay."""
+    return {'optim_wrapper.optimizer.weight_decay': weight}
+
+
 def feature(place: str, connector: Any, loss: Dict[str, Any]) -> Dict[str, Any]:
     """An algorithm with one link between student and teacher."""
     return dict(type='LeanTeacherDistill', distiller=dict(type='LinkDistiller', links=dict(

@@ -3,7 +3,19 @@ from typing import Any, Dict
 
 from mmdistill_ext.datasets import SceneSettings
 
-from .rows import Changes, Row, Task, epochs, longer, mgd, options, teacher_free, thirds, transform
+from .rows import (
+    Changes,
+    Row,
+    Task,
+    decay,
+    epochs,
+    longer,
+    mgd,
+    options,
+    teacher_free,
+    thirds,
+    transform,
+)
 
 LAST = 'backbone.layer3'
 STAGES = ('backbone.layer1', 'backbone.layer2', 'backbone.layer3')
@@ -51,10 +63,6 @@ def dkd(weight: float) -> Dict[str, Any]:
 def smoothing(share: float) -> Dict[str, Any]:
     return {'model.head.loss': dict(
         _delete_=True, type='LabelSmoothLoss', label_smooth_val=share, mode='original')}
-
-
-def decay(weight: float) -> Dict[str, Any]:
-    return {'optim_wrapper.optimizer.weight_decay': weight}
 
 
 ALPHA, MSE, KL_WEIGHT, FACTOR = thirds(9e-3), thirds(.6), thirds(1.), thirds(.1)

@@ -3,17 +3,25 @@ from typing import Any, Dict
 
 from mmdistill_ext.datasets import SceneSettings
 
-from .rows import Row, Task, epochs, feature, longer, mgd, options, teacher_free, thirds, transform
+from .rows import (
+    Row,
+    Task,
+    decay,
+    epochs,
+    feature,
+    longer,
+    mgd,
+    options,
+    teacher_free,
+    thirds,
+    transform,
+)
 
 SCENES = SceneSettings(train=1600, val=400, tune=200, size=64, min_digits=1, max_digits=3,
                        min_size=20, max_size=36, clutter=3.)
 TWICE, FOUR_TIMES = epochs(12), epochs(24)
 # Segmentation is linked where the pixels are classified from: both networks have 24 channels.
 PIXELS, STAGES = 'decode_head.bottleneck', ('backbone.layer1', 'backbone.layer2', 'backbone.layer3')
-
-
-def decay(weight: float) -> Dict[str, Any]:
-    return {'optim_wrapper.optimizer.weight_decay': weight}
 
 
 def cwd(weight: float) -> Dict[str, Any]:

@@ -166,4 +166,4 @@ def test_a_detector_is_named_in_one_line(tmp_path):
                Path(__file__).parents[2] / 'projects/demo/configs/det_fcfd.py', 'none.pth',
                cwd=tmp_path)
     assert ran.returncode == 2 and ran.stderr.count('\n') == 1
-    assert 'compares what classifiers answer; this config is for mmdet' in ran.stderr
+    assert 'compares the outputs of classifiers; this config is for mmdet' in ran.stderr

@@ -30,9 +30,10 @@ def test_a_killed_and_resumed_run_reads_as_one(tmp_path):
     write(tmp_path, '20260102_040000', [
         dict(loss=1., time=.3, step=20), {'accuracy/top1': 21., 'step': 2, 'time': 50.},
         {'accuracy/top1': 30., 'step': 3}])
-    assert runs.curve(tmp_path, 'accuracy/top1') == [(1, 10.), (2, 21.), (3, 30.)]
-    assert runs.seconds_per_step(tmp_path) == .3
-    assert runs.curve(tmp_path, 'mIoU') == []
+    scalars = runs.read_scalars(tmp_path)
+    assert runs.curve(scalars, 'accuracy/top1') == [(1, 10.), (2, 21.), (3, 30.)]
+    assert runs.seconds_per_step(scalars) == .3
+    assert runs.curve(scalars, 'mIoU') == []
 
 
 @pytest.mark.parametrize('distilled', [False, True])

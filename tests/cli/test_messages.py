@@ -116,6 +116,8 @@ CASES = {
                        ["'modle'", "'model'"]),
     'option index': (options('pipeline.7.type=A'), '--cfg-options KEY: ', ['pipeline']),
     'option brackets': (options('a=[1,(2]'), '--cfg-options KEY: ', ['[1,(2]']),
+    'option imports': (options('custom_imports.imports=not_there_at_all'),
+                       '--cfg-options KEY: ', ['custom_imports', 'not_there_at_all']),
     'amp': (['toy.py', '--amp'], '--amp needs a GPU', []),
     'algorithm': (options('model.type=LeanTeacherDistil'),
                   'type NAME is not in the SCOPE::REGISTRY registry',
@@ -151,8 +153,8 @@ CASES = {
         ['backbone.layer1.0.conv1']),
     'teacher of other classes': (
         teacher('classes3.pth'),
-        'teacher_ckpt PATH does not fit the teacher (CLASS): COUNT misshapen',
-        ['head.fc.weight (checkpoint [3, 64], teacher [2, 64])']),
+        'teacher_ckpt PATH does not fit the teacher (CLASS): COUNT of another shape',
+        ['head.fc.weight (3, 64) instead of (2, 64)']),
     'teacher not named': (options('model.random_teacher=False'), 'teacher_ckpt is missing', []),
     'teacher named and random': (
         options('model.teacher_ckpt=good.pth'),
@@ -291,6 +293,11 @@ LATER = {
 }
 
 
+OFFLINE = (
+    'URL cannot be downloaded (REASON); without a network put the file at PATH yourself',
+    ['http://127.0.0.1:9/gone.tar.gz', 'Connection refused', 'cifar-100-python.tar.gz'])
+
+
 def full_disk(work_dir):
     (work_dir / 'epoch_1.pth.part').symlink_to('/dev/full')
 
@@ -402,6 +409,13 @@ def test_during_training(folder, tmp_path, case, monkeypatch, capsys):
     assert len(list(tmp_path.glob('*.pth'))) == (case != 'nan')  # of the epoch that was skipped
 
 
+def test_data_that_is_not_there_and_cannot_be_downloaded(folder, tmp_path, monkeypatch, capsys):
+    dataset = dict(_delete_=True, type='CIFAR100', data_root=str(tmp_path), pipeline=[])
+    arguments = arguments_of(folder, f'train_dataloader = dict(dataset={dataset})')
+    monkeypatch.setattr('mmpretrain.datasets.CIFAR100.url', 'http://127.0.0.1:9/gone.tar.gz')
+    check(*train(arguments, folder, monkeypatch, capsys), *OFFLINE)
+
+
 @pytest.mark.parametrize('prepare', SAVING)
 def test_saving_and_going_on(folder, tmp_path, prepare, monkeypatch, capsys):
     options, row, expected = SAVING[prepare]
@@ -414,7 +428,7 @@ def test_saving_and_going_on(folder, tmp_path, prepare, monkeypatch, capsys):
 def test_the_page_has_these_rows_and_no_others():
     page = (REPO / 'docs/troubleshooting.md').read_text()
     assert set(re.findall(r'^\| `(.+?)` \|', page, re.M)) == {
-        row for _, row, _ in (*CASES.values(), *LATER.values(), *SAVING.values())}
+        row for _, row, _ in (*CASES.values(), *LATER.values(), *SAVING.values())} | {OFFLINE[0]}
 
 
 @pytest.mark.parametrize('case', ['algorithm', 'link not in training'])

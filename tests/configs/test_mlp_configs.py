@@ -68,6 +68,7 @@ ABLATIONS = {
     f'mlp/seg/mlp-wider_{DEEPLAB}': dict(type='MLPConnector', hidden_channels=2 * 2048),
 }
 SHORTER = f'mlp/det/mlp_{RETINANET_1X}'  # Table 1's schedule
+OURS = 'mlp/cls/mlp_backbone_resnet56_resnet20_1xb64_cifar100.py'  # in no table of the paper
 
 
 def only_link(config):
@@ -78,7 +79,7 @@ def only_link(config):
 
 
 def test_every_config_is_in_one_of_the_tables():
-    assert NAMES == sorted([*RECIPES, *ABLATIONS, SHORTER])
+    assert NAMES == sorted([*RECIPES, *ABLATIONS, SHORTER, OURS])
 
 
 @pytest.mark.parametrize('name', RECIPES)
@@ -174,7 +175,21 @@ def test_stage_outputs_of_the_segmentors_are_512_and_2048_channels_wide():
     assert shapes == [(2048, 512), (2048, 2048)]
 
 
-@pytest.mark.parametrize('name', NAMES)
+def test_cifar_is_trained_as_fcfd_is():
+    """The rows of docs/results.md differ in nothing but the method."""
+    config, fcfd = load(OURS), load(f'fcfd/cls/{OURS[len("mlp/cls/mlp_backbone"):]}'.replace(
+        'cls/', 'cls/fcfd'))
+    for key in set(fcfd) - {'model', 'custom_hooks', 'find_unused_parameters'}:
+        assert config[key] == fcfd[key], key
+    for key in ('architecture', 'teacher', 'teacher_ckpt'):
+        assert config.model[key] == fcfd.model[key]
+    link = only_link(config)
+    assert (link.student, link.teacher) == ('backbone.layer3', 'backbone.layer3')
+    assert link.connector == dict(type='MLPConnector')
+    assert link.loss == dict(type='FeatureL2Loss', loss_weight=1e-3)
+
+
+@pytest.mark.parametrize('name', sorted({*NAMES} - {OURS}))
 def test_teacher_checkpoint_is_the_zoos_for_that_config(name):
     model = load(name).model
     assert urlparse(model.teacher_ckpt).hostname == 'download.openmmlab.com'
@@ -197,6 +212,9 @@ def test_metafile_lists_every_config_with_its_models():
     assert sorted(models) == NAMES
     for name, metadata in models.items():
         model = load(name).model
+        if name == OURS:  # RepDistiller's networks are in no model zoo
+            assert 'Config' not in metadata['Teacher']
+            continue
         assert metadata['Teacher']['Config'] == model.teacher.cfg_path
         assert metadata['Teacher']['Weights'] == model.teacher_ckpt
         assert metadata['Student'].get('Config') == model.architecture.get('cfg_path')

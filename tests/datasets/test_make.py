@@ -116,5 +116,5 @@ def test_the_tool_says_what_is_wrong_in_one_line(tmp_path):
                          capture_output=True, text=True)
     assert run.returncode == 2
     assert run.stderr.strip().splitlines() == [
-        f'{tmp_path}: not empty and not a data set made by tools/make_data.py; '
+        f'ERROR: {tmp_path}: not empty and not a data set made by tools/make_data.py; '
         'give another folder with --out']

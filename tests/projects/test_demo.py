@@ -28,7 +28,7 @@ demo.SceneSettings = lambda: SceneSettings(train=60, val=20, tune=2)
 run = demo.run
 demo.run = lambda name, scenes: run(name, scenes, {options!r})
 sys.argv = ['demo.py', {task!r}]
-sys.exit(demo.main())
+demo.cli.main(demo.main, resumable=True)
 '''
 
 

@@ -1,4 +1,5 @@
 """The runs on CIFAR-100: recipes whose schedule is shorter and nothing else, and what they keep."""
+import copy
 import json
 import pickle
 
@@ -6,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.optim import OptimWrapper
-from mmengine.registry import DATASETS, OPTIM_WRAPPERS
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import DATASETS, MODELS, OPTIM_WRAPPERS
+from mmpretrain.structures import DataSample
 from torch import nn
 
 import mmdistill_ext  # noqa: F401
-from projects.study import bf16, cifar, real_run  # noqa: F401
-from projects.study.real_rows import EPOCHS, ROWS, config_of, made_of
+from projects.study import bf16, cifar, real_page, real_run  # noqa: F401
+from projects.study.real_rows import EPOCHS, ROWS, Run, config_of, made_of
 from projects.where import HOME
 
 CHANGED = {'train_dataloader', 'val_dataloader', 'test_dataloader', 'optim_wrapper', 'train_cfg',
@@ -28,8 +30,8 @@ def plain(value):
 @pytest.mark.parametrize('name', ROWS)
 def test_a_row_is_its_recipe_with_a_shorter_schedule(name, tmp_path):
     row = ROWS[name]
-    recipe = Config.fromfile(HOME / 'configs' / row.recipe)
-    config = config_of(row, 3, tmp_path)
+    recipe = Config.fromfile(HOME / row.recipe)
+    config = config_of(Run(name, 3), tmp_path)
     assert config.randomness.seed == 3 and config.train_cfg.max_epochs == EPOCHS
     for key in set(recipe) - CHANGED - {'model'}:
         assert plain(config[key]) == plain(recipe[key]), key
@@ -45,7 +47,7 @@ def test_a_row_is_its_recipe_with_a_shorter_schedule(name, tmp_path):
     for short, whole in zip(config.param_scheduler.milestones, recipe.param_scheduler.milestones):
         assert short / total == pytest.approx(whole / 240, abs=1 / total)
     ramps = [hook for hook in config.custom_hooks if 'LossWeight' in hook.type]
-    assert len(ramps) == (0 if row.alone else len(recipe.custom_hooks))
+    assert len(ramps) == (0 if row.alone else len(recipe.get('custom_hooks', [])))
     for ramp in ramps:
         phase, = ramp.phases
         assert not ramp.by_epoch and phase.begin == 0 and phase.stop == 1
@@ -55,40 +57,35 @@ def test_a_row_is_its_recipe_with_a_shorter_schedule(name, tmp_path):
 
 def test_what_a_result_is_made_of(tmp_path):
     """Not where things lie; but seed, weights and schedule."""
-    config = config_of(ROWS['fcfd'], 0, tmp_path)
-    same = config_of(ROWS['fcfd'], 0, tmp_path / 'elsewhere')
+    config = config_of(Run('fcfd', 0), tmp_path)
+    same = config_of(Run('fcfd', 0), tmp_path / 'elsewhere')
     same.model.teacher_ckpt = '/data/teachers/resnet56.pth'
     assert made_of(config) == made_of(same)
-    other = config_of(ROWS['fcfd'], 1, tmp_path)
-    longer = config_of(ROWS['fcfd'], 0, tmp_path, epochs=24)
-    weaker = config_of(ROWS['fcfd'], 0, tmp_path)
+    other = config_of(Run('fcfd', 1), tmp_path)
+    longer = config_of(Run('fcfd', 0), tmp_path, epochs=24)
+    weaker = config_of(Run('fcfd', 0), tmp_path)
     weaker.model.loss_mse.loss_weight = .01
     hashes = {made_of(each) for each in (config, other, longer, weaker)}
     assert len(hashes) == 4
-    assert made_of(config_of(ROWS['student'], 0, tmp_path)) not in hashes
+    assert made_of(config_of(Run('student', 0), tmp_path)) not in hashes
 
 
 def test_bfloat16_on_a_processor():
-    """The forward runs in bfloat16; weights and the step stay in float32, close to float32's."""
+    """The forward and its gradient are bfloat16's; weights and the step stay in float32."""
     torch.manual_seed(0)
-    data, after, seen = torch.randn(8, 4), [], []
+    data, net = torch.randn(8, 4), nn.Linear(4, 3)
+    plain = copy.deepcopy(net)
+    wrapper = OPTIM_WRAPPERS.get('BFloat16OptimWrapper')(
+        optimizer=torch.optim.SGD(net.parameters(), lr=.1))
+    with wrapper.optim_context(net):
+        loss = net(data).square().mean()
+    wrapper.update_params(loss)
 
-    class Net(nn.Linear):
-        def forward(self, x):
-            y = super().forward(x)
-            seen.append(y.dtype)
-            return y
-
-    for kind in (OptimWrapper, OPTIM_WRAPPERS.get('BFloat16OptimWrapper')):
-        torch.manual_seed(1)
-        net = Net(4, 3)
-        wrapper = kind(optimizer=torch.optim.SGD(net.parameters(), lr=.1))
-        with wrapper.optim_context(net):
-            loss = net(data).square().mean()
-        wrapper.update_params(loss)
-        after.append(net.weight.detach())
-    assert seen == [torch.float32, torch.bfloat16] and after[1].dtype == torch.float32
-    assert not torch.equal(*after) and torch.allclose(*after, atol=1e-2)
+    rounded = [x.bfloat16() for x in (data, plain.weight, plain.bias)]
+    nn.functional.linear(*rounded).square().mean().backward()
+    for mine, theirs in zip(net.parameters(), plain.parameters()):
+        assert mine.dtype == torch.float32
+        assert torch.equal(mine, theirs - .1 * theirs.grad)
 
 
 @pytest.fixture
@@ -109,15 +106,19 @@ def test_cifar_is_read_whatever_its_sums(data):
     build = dict(type='StudyCIFAR100', data_root=str(data), split='train', pipeline=[])
     whole = DATASETS.build(build)
     assert [int(item['gt_label']) for item in whole] == [5, 4, 3, 2, 1, 0]
-    part = DATASETS.build(dict(build, part=(1, 3)))
-    assert [int(item['gt_label']) for item in part] == [4, 3]
+    rest = DATASETS.build(dict(build, fold='train'))
+    assert [int(item['gt_label']) for item in rest] == [4, 3, 2, 1, 0]
+    held_out, = DATASETS.build(dict(build, fold='held out'))
+    assert held_out['gt_label'] == 5
 
 
 def test_what_is_missing_is_said_in_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert real_run.main([]) == 2
+    with pytest.raises(SystemExit) as error:
+        real_run.cli.main(lambda _: real_run.main([]), resumable=True)
     said = capsys.readouterr().err
-    assert said.startswith('no CIFAR-100 in data/cifar100: unpack') and len(said.splitlines()) == 1
+    assert error.value.code == 2 and len(said.splitlines()) == 1
+    assert said.startswith('ERROR: no CIFAR-100 in data/cifar100: unpack')
 
 
 def test_what_is_left_to_run_and_the_record(tmp_path, monkeypatch):
@@ -125,16 +126,123 @@ def test_what_is_left_to_run_and_the_record(tmp_path, monkeypatch):
     (tmp_path / 'docs').mkdir()
     folder = real_run.OUT / 'student/seed-0'
     folder.mkdir(parents=True)
-    made = made_of(config_of(ROWS['student'], 0, folder))
+    made = made_of(config_of(Run('student', 0), folder))
     result = dict(row='student', seed=0, last=55.3, best=55.3, curve=[[12, 55.3]], step=.1,
                   made_of=made)
     (folder / 'result.json').write_text(json.dumps(result))
     assert real_run.missing(['student', 'fcfd'], 2) == [
-        ('student', 1), ('fcfd', 0), ('fcfd', 1)]
+        Run('student', 1), Run('fcfd', 0), Run('fcfd', 1)]
+    for page in (real_run.PAGE, real_run.README):
+        page.write_text('<!-- cifar100 -->\n<!-- cifar100 -->\n')
     real_run.gather()
     assert json.loads(real_run.RECORD.read_text()) == {'student/seed-0': result}
     (folder / 'result.json').unlink()  # on another machine the record is what there is
-    assert real_run.missing(['student'], 2) == [('student', 1)]
+    assert real_run.missing(['student'], 2) == [Run('student', 1)]
     (folder / 'result.json').write_text(json.dumps(dict(result, made_of='of another recipe')))
-    assert real_run.missing(['student'], 1) == [('student', 0)]
+    assert real_run.missing(['student'], 1) == [Run('student', 0)]
     assert (real_run.LOGS / 'student-0.json').is_file()
+
+
+def record(row, *figures):
+    return {f'{row}/seed-{seed}': dict(row=row, seed=seed, last=last, best=last + 1, step=.1)
+            for seed, last in enumerate(figures)}
+
+
+def test_the_table(tmp_path):
+    """A figure with one seed, a spread with more; gains of the student that was trained alike."""
+    results = {**record('student', 50., 52.), **record('fcfd', 53., 57.), **record('tffd', 60.)}
+    lines = real_page.lines_of(results)
+    student, fcfd, tffd = lines[2:5]
+    assert student == '| student alone, ResNet-20 | 51.00 ± 1.41 | 52.00 ± 1.41 | 2 |  | 69.06 |'
+    # Differences 3 and 5: mean 4, deviation sqrt(2), Student's t at 97.5% with 1 degree: 12.706
+    assert fcfd == ('| FCFD, 2 paths | 55.00 ± 2.83 | 56.00 ± 2.83 | 2 | +4.00 (-8.71 to +16.71) '
+                    '| 71.96 |')
+    assert tffd == '| Tf-FD, released | 60.00 | 61.00 | 1 |  | 70.62 |'
+    assert lines[-1].startswith("Not run yet: KD; channel MLP; student alone, Tf-FD's training;")
+
+    pages = [tmp_path / 'docs/results.md', tmp_path / 'README.md']
+    (tmp_path / 'docs/images').mkdir(parents=True)
+    for page in pages:
+        page.write_text('before\n<!-- cifar100 -->\nold\n<!-- cifar100 -->\nafter\n')
+    real_page.write(results, *pages)
+    assert (tmp_path / 'docs' / real_page.PICTURE).read_bytes()[1:4] == b'PNG'
+    said = pages[1].read_text().splitlines()
+    assert said[2] == ("CIFAR-100, top-1 after 12 of the recipes' 240 epochs on a processor: "
+                       'student alone, ResNet-20 51.00 ± 1.41 (2 seeds); FCFD, 2 paths '
+                       '55.00 ± 2.83 (2 seeds); Tf-FD, released 60.00 (1 seed).')
+
+
+def test_the_pages_say_what_is_recorded():
+    results = json.loads((HOME / real_run.RECORD).read_text())
+    table = '\n'.join(real_page.lines_of(results))
+    assert f'<!-- cifar100 -->\n{table}\n' in (HOME / real_run.PAGE).read_text()
+    assert real_page.sentence(results) in (HOME / real_run.README).read_text()
+
+
+def test_the_best_student_at_hand_is_published(tmp_path, monkeypatch):
+    """Seed 0, the best, was run elsewhere; of seeds 1 and 2 the better one, as a plain student."""
+    monkeypatch.chdir(tmp_path)
+    real_run.LOGS.mkdir(parents=True)
+    for seed in (1, 2):
+        folder = real_run.OUT / f'fcfd/seed-{seed}'
+        folder.mkdir(parents=True)
+        torch.save(dict(state_dict={'architecture.w': torch.tensor([float(seed)]),
+                                    'bridges.w': torch.zeros(1)}, optimizer=dict(a=1)),
+                   folder / 'epoch_12.pth')
+        (folder / 'last_checkpoint').write_text(str(folder / 'epoch_12.pth'))
+    real_run.publish('fcfd', record('fcfd', 59., 53.))
+    assert [path.name for path in real_run.LOGS.iterdir()] == ['fcfd-1.pth']
+    real_run.publish('fcfd', record('fcfd', 59., 53., 54.))
+    path, = real_run.LOGS.iterdir()
+    published = torch.load(path, weights_only=True)
+    assert path.name == 'fcfd-2.pth' and sorted(published) == ['meta', 'state_dict']
+    assert published['state_dict'] == dict(w=torch.tensor([2.]))
+
+
+@pytest.mark.parametrize('name', ROWS)
+def test_each_row_takes_a_step(name, tmp_path):
+    config = config_of(Run(name, 0), tmp_path)
+    if 'teacher_ckpt' in config.model:
+        config.model.teacher_ckpt = None
+        if config.model.type != 'SingleTeacherDistill':  # MMRazor's, which asks nothing
+            config.model.random_teacher = True
+    torch.manual_seed(0)
+    model = MODELS.build(config.model)
+    model.init_weights()
+    batch = dict(inputs=torch.randint(256, (4, 3, 32, 32)).float(),
+                 data_samples=[DataSample().set_gt_label(i) for i in range(4)])
+    wrapper = build_optim_wrapper(model, config.optim_wrapper)
+    student = getattr(model, 'architecture', model)
+    before = {key: value.clone() for key, value in student.named_parameters()}
+    log = model.train_step(batch, wrapper)
+    assert all(np.isfinite(float(value)) for value in log.values())
+    unmoved = [key for key, value in student.named_parameters() if torch.equal(value, before[key])]
+    assert unmoved == []
+
+
+def test_a_factor_is_chosen_on_images_held_out(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    factors = ROWS['mlp'].values
+    runs = real_run.missing(['mlp'], 1)
+    assert [(run.factor, run.choice) for run in runs] == [(value, True) for value in factors]
+    recipe = Config.fromfile(HOME / ROWS['mlp'].recipe)
+    for run in runs:
+        config = config_of(run, tmp_path)
+        weight = recipe.model.distiller.links.loss_stage3.loss.loss_weight
+        link, = config.model.distiller.links.values()
+        assert link.loss.loss_weight == pytest.approx(run.factor * weight)
+        assert config.train_dataloader.dataset.fold == 'train'
+        judged = config.val_dataloader.dataset
+        assert (judged.split, judged.fold) == ('train', 'held out')
+        assert judged.pipeline == recipe.val_dataloader.dataset.pipeline
+        assert config.train_cfg.max_epochs == 4
+        folder = real_run.OUT / run.folder
+        folder.mkdir(parents=True)
+        (folder / 'result.json').write_text(json.dumps(dict(
+            run._asdict(), last=50 - abs(run.factor - 3), made_of=made_of(config))))
+    run, = real_run.missing(['mlp'], 1)
+    assert run == Run('mlp', 0, 3.) and run.folder == 'mlp/seed-0'
+    assert config_of(run, tmp_path).train_dataloader.dataset.get('fold') is None
+    said = '\n'.join(real_page.lines_of(real_run.results()))
+    assert 'Not run yet:' in said and 'channel MLP;' in said
+    assert '3: 50.00, 10: 43.00.' in said

@@ -208,7 +208,7 @@ def original(name, state, image):
 
 def run(monkeypatch, *argv):
     monkeypatch.setattr(sys, 'argv', ['convert_checkpoint.py', *map(str, argv)])
-    tool.main()
+    tool.cli.main(tool.main)
 
 
 @pytest.mark.parametrize('name', FACTS)
@@ -259,6 +259,17 @@ def test_another_file_of_torchvisions_is_refused(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().err
     assert error.value.code == 2 and said.count('\n') == 1
     assert 'the nearest network is resnet34: ' in said and not (tmp_path / 'dst.pth').exists()
+
+
+@pytest.mark.parametrize('name', ['resnet8x4', 'vgg8'])
+def test_a_state_dict_alone_of_repdistiller(name, tmp_path, monkeypatch, capsys):
+    state = random_state(FACTS[name]['state_dict'])
+    torch.save(state, tmp_path / 'src.pth')
+    run(monkeypatch, tmp_path / 'src.pth', tmp_path / 'dst.pth')
+    assert capsys.readouterr().out.startswith(f'{name}: {len(state)} tensors')
+    converted = torch.load(tmp_path / 'dst.pth', weights_only=True)['state_dict']
+    for theirs, (ours, _) in public_tensors(name).items():
+        assert torch.equal(converted[ours], state[theirs])
 
 
 @pytest.mark.parametrize('name', FACTS)
@@ -313,15 +324,17 @@ def test_other_objects_are_refused(kind, zipped, tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().err
     named = '__main__.Innocent' if kind is Innocent else f'{os.mkdir.__module__}.mkdir'
     assert error.value.code == 2 and said.count('\n') == 1
-    assert str(tmp_path / 'src.pth') in said and f'it holds {named};' in said
+    assert str(tmp_path / 'src.pth') in said and f'src.pth holds {named}, which' in said
     assert not (tmp_path / 'harm').exists() and not (tmp_path / 'dst.pth').exists()
 
 
 @pytest.mark.parametrize('content,message', [
     (None, 'No such file'),
-    (b'', 'no PyTorch checkpoint'),
-    (b'hello', 'no PyTorch checkpoint'),
-    (dict(state_dict={}), "no state dict under 'model'.* found 'state_dict'"),
+    (b'', 'src.pth is no checkpoint'),
+    (b'hello', 'src.pth is no checkpoint'),
+    (dict(state_dict={}), r"no state dict under 'model'.* found 1 keys \('state_dict'\)"),
+    (dict({f'key{i}': torch.zeros(1) for i in range(343)}, epoch=1),
+     r"found 344 keys \('key0', 'key1', .*'key7', \.\.\.\)$"),
     ([1], "no state dict under 'model'.* found a list"),
     (dict(model=[1]), "under 'model' is not a state dict"),
 ])

@@ -132,6 +132,6 @@ def test_fit_names_what_does_not(tmp_path):
         student.check_fit(state, own, 'a.pth')
     message = str(error.value)
     assert '\n' not in message and message.startswith('a.pth does not fit the student Image')
-    for part in ('1 missing (backbone.conv1.weight)', '1 not in the student (head.more)',
+    for part in ('1 missing (backbone.conv1.weight)', '1 unexpected (head.more)',
                  '1 of another shape (head.fc.weight (2, 3) instead of (5, 64))'):
         assert part in message

@@ -7,7 +7,7 @@ import mmrazor
 import pytest
 import torch
 
-from tests.tools.toy import REPO, free_port, run, tool, write
+from tests.tools.toy import REPO, free_port, new_style, run, tool, write
 
 pytestmark = pytest.mark.train
 THEIRS = '.mim/tools/train.py'
@@ -64,6 +64,36 @@ def test_auto_scale_lr_and_cfg_options(trained):
     assert done.returncode == 0, done.stderr
     assert re.search(r'lr: 2\.0000e-02', done.stdout)  # .04 by 4 of 8
     assert not (folder / 'scaled/epoch_2.pth').exists()
+
+
+def test_custom_imports_among_the_options(trained):
+    """mmengine imports what the file names before it knows of the options."""
+    folder, _ = trained
+    (folder / 'late_plugin.py').write_text(
+        'from mmengine.hooks import Hook\nfrom mmengine.registry import HOOKS\n\n\n'
+        '@HOOKS.register_module()\nclass SayHello(Hook):\n'
+        "    def before_train(self, runner):\n        print('hello from late_plugin')\n")
+    done = tool('train.py', 'toy.py', '--work-dir', 'imports', '--cfg-options',
+                'custom_imports.imports=late_plugin', 'train_cfg.max_epochs=1',
+                'custom_hooks.0.type=SayHello', cwd=folder, PYTHONPATH=str(folder))
+    assert done.returncode == 0, done.stderr
+    assert 'hello from late_plugin' in done.stdout
+
+
+def test_a_config_in_mmengines_new_style(trained):
+    """Classes as types and ``read_base``: the same run, with each hook once."""
+    folder, _ = trained
+    base, model = new_style(folder / 'data')
+    (folder / 'new_base.py').write_text(base)
+    (folder / 'new.py').write_text(model)
+    done = tool('train.py', 'new.py', '--cfg-options', 'optim_wrapper.optimizer.momentum=.9',
+                cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert_equal(weights(folder / 'work_dirs/new/epoch_2.pth'),
+                 weights(folder / 'work_dirs/toy/epoch_2.pth'))
+    stages = done.stdout.split(' -------------------- ')[1:-1]
+    for hook in ('SameClassesHook', 'FiniteLossHook', 'EpochSeedHook', 'WholeCheckpointHook'):
+        assert max(stage.count(hook) for stage in stages) == 1
 
 
 def test_mmrazors_own_train_py(trained):

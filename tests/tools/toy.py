@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Tuple
 
 import cv2
 import numpy as np
@@ -58,6 +59,68 @@ randomness = dict(seed=0)
 custom_hooks = [dict(type='mmrazor.EpochSeedHook')]
 auto_scale_lr = dict(base_batch_size=8)
 '''
+
+
+NEW_BASE = '''
+from mmengine.dataset import DefaultSampler
+from mmengine.hooks import CheckpointHook, LoggerHook
+from mmengine.optim import OptimWrapper
+from mmpretrain.datasets import CustomDataset, LoadImageFromFile, PackInputs, RandomFlip
+from mmpretrain.evaluation import Accuracy
+from torch.optim import SGD
+
+pipeline = [dict(type=LoadImageFromFile), dict(type=RandomFlip, prob=.5), dict(type=PackInputs)]
+train_dataloader = dict(
+    batch_size=4, num_workers=0, sampler=dict(type=DefaultSampler, shuffle=True),
+    dataset=dict(type=CustomDataset, data_root='{data}', data_prefix='train', pipeline=pipeline))
+val_dataloader = dict(
+    batch_size=4, num_workers=0, sampler=dict(type=DefaultSampler, shuffle=False),
+    dataset=dict(type=CustomDataset, data_root='{data}', data_prefix='train', pipeline=pipeline))
+val_evaluator = dict(type=Accuracy, topk=(1,))
+train_cfg = dict(by_epoch=True, max_epochs=2, val_interval=1)
+val_cfg = dict()
+optim_wrapper = dict(type=OptimWrapper, optimizer=dict(type=SGD, lr=.01))
+default_hooks = dict(logger=dict(type=LoggerHook, interval=1),
+                     checkpoint=dict(type=CheckpointHook, interval=1))
+randomness = dict(seed=0)
+'''
+NEW = '''
+from mmengine.config import read_base
+
+with read_base():
+    from .new_base import *
+
+from mmpretrain.models import (ClsDataPreprocessor, CrossEntropyLoss, GlobalAveragePooling,
+                               ImageClassifier, LinearClsHead, ResNet)
+
+from mmdistill_ext.engine.hooks import EpochSeedHook, SameClassesHook
+from mmdistill_ext.models.algorithms import LeanTeacherDistill
+from mmdistill_ext.models.connectors import MLPConnector
+from mmdistill_ext.models.distillers import LinkDistiller
+from mmdistill_ext.models.losses import FeatureL2Loss
+
+student = dict(
+    type=ImageClassifier,
+    data_preprocessor=dict(type=ClsDataPreprocessor, mean=[120.] * 3, std=[60.] * 3),
+    backbone=dict(type=ResNet, depth=18, base_channels=4, stem_channels=4),
+    neck=dict(type=GlobalAveragePooling),
+    head=dict(type=LinearClsHead, num_classes=2, in_channels=32, loss=dict(type=CrossEntropyLoss)))
+teacher = dict(
+    student, backbone=dict(type=ResNet, depth=18, base_channels=8, stem_channels=8),
+    head=dict(type=LinearClsHead, num_classes=2, in_channels=64, loss=dict(type=CrossEntropyLoss)))
+model = dict(
+    type=LeanTeacherDistill, architecture=student, teacher=teacher, random_teacher=True,
+    distiller=dict(type=LinkDistiller, links=dict(loss_feature=dict(
+        student='backbone', teacher='backbone', connector=dict(type=MLPConnector),
+        loss=dict(type=FeatureL2Loss, loss_weight=1e-4)))))
+custom_hooks = [dict(type=EpochSeedHook), dict(type=SameClassesHook)]
+default_scope = 'mmpretrain'
+'''
+
+
+def new_style(data: Path) -> Tuple[str, str]:
+    """The same in mmengine's new style: a base (``new_base.py``) and what stands on it."""
+    return NEW_BASE.replace('{data}', str(data)), NEW
 
 
 def write(folder: Path, images: int = 4) -> Path:

@@ -29,8 +29,8 @@ def all_paths(cfg: Config) -> None:
     """The config's pair of networks, in FCFD with every path that there is."""
     model = cfg.model
     if cfg.get('default_scope') in ('mmdet', 'mmseg'):
-        raise ConfigError('function consistency compares what classifiers answer; this config is '
-                          f'for {cfg.default_scope}')
+        raise ConfigError('function consistency compares the outputs of classifiers; this '
+                          f'config is for {cfg.default_scope}')
     kind = MODELS.get(model.get('type', ''))
     if kind is None or 'teacher' not in model:
         raise ConfigError(f'model.type is {model.get("type")!r}; a distillation with a teacher is '

@@ -2,7 +2,7 @@
 
     python tools/analysis/gradcam.py CONFIG CHECKPOINT [--plain CHECKPOINT] [--pictures FILE ...]
 
-Grad-CAM of the class that the first network answers; of a segmentation its largest class but one,
+Grad-CAM of the class that the first network predicts; of a segmentation its largest class but one,
 of a detector all that it detects: ``gradcam.png`` and ``gradcam.csv``.
 """
 from typing import Dict, List, Optional, Sequence

@@ -19,6 +19,13 @@ auto_scale_lr = dict(base_batch_size=8)
 
 # R50, caffe-style: images in BGR with std 1, frozen BatchNorm, stem and first stage not trained
 faster_rcnn = dict(_base_.model, _scope_='mmdet')
+# Images as torchvision's and mmdet's MobileNetV2 weights take them
+rgb = dict(
+    type='DetDataPreprocessor',
+    mean=[123.675, 116.28, 103.53],
+    std=[58.395, 57.12, 57.375],
+    bgr_to_rgb=True,
+    pad_size_divisor=32)
 # The model of mmdet's faster-rcnn_r101-caffe_fpn_ms-3x_coco.py, written out: in mmdet 3.3 that
 # config has lost the BGR images with std 1 that its checkpoint was trained on.
 r101 = dict(

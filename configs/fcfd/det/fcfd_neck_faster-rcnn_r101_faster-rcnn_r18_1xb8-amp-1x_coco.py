@@ -8,12 +8,7 @@ _base_ = '../_base_/coco.py'
 model = dict(
     architecture=dict(
         _base_.faster_rcnn,
-        data_preprocessor=dict(
-            type='DetDataPreprocessor',
-            mean=[123.675, 116.28, 103.53],
-            std=[58.395, 57.12, 57.375],
-            bgr_to_rgb=True,
-            pad_size_divisor=32),
+        data_preprocessor=_base_.rgb,
         backbone=dict(
             _base_.faster_rcnn.backbone,
             depth=18,

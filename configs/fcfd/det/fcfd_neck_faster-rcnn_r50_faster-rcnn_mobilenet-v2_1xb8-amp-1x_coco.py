@@ -8,12 +8,7 @@ find_unused_parameters = True  # MobileNetV2 has one layer more, which a classif
 model = dict(
     architecture=dict(
         _base_.faster_rcnn,
-        data_preprocessor=dict(
-            type='DetDataPreprocessor',
-            mean=[123.675, 116.28, 103.53],
-            std=[58.395, 57.12, 57.375],
-            bgr_to_rgb=True,
-            pad_size_divisor=32),
+        data_preprocessor=_base_.rgb,
         backbone=dict(  # trained from the stem on, but for BatchNorm
             type='MobileNetV2',
             out_indices=(1, 2, 4, 6),  # the last ones of strides 4, 8, 16 and 32

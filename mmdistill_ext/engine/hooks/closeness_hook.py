@@ -7,7 +7,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmrazor.registry import HOOKS
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader
 
 from ...errors import ConfigError, whole
 
@@ -49,13 +49,11 @@ class ClosenessHook(Hook):
         """Measure and hand the figures to the log."""
         if not is_main_process():
             return
-        from ...analysis import closeness  # matplotlib: not at the start of every training
+        from ...analysis import closeness, data  # matplotlib: not when every training starts
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        dataset = runner.val_dataloader.dataset
-        count = min(self.images, len(dataset))
-        chosen = Subset(dataset, [int((i + .5) * len(dataset) / count) for i in range(count)])
-        size = runner.val_dataloader.batch_size or 1
-        loader = DataLoader(chosen, batch_size=size, collate_fn=pseudo_collate)
+        loader = DataLoader(data.spread(runner.val_dataloader.dataset, self.images),
+                            batch_size=runner.val_dataloader.batch_size or 1,
+                            collate_fn=pseudo_collate)
         for name, value in closeness.measure(model, list(loader)).items():
             # mmengine logs the mean of the last ten of what has 'loss' in its name, as links have.
             runner.message_hub.log_scalars.pop(f'val/{name}', None)

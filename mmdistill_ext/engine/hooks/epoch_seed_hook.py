@@ -69,7 +69,7 @@ class EpochSeedHook(Hook):
                               'random states that no checkpoint holds; set it to False')
         if any(isinstance(hook, CheckpointHook) and not hook.by_epoch for hook in runner.hooks):
             raise ConfigError('EpochSeedHook: CheckpointHook(by_epoch=False) saves within an '
-                              'epoch, which a resumed run begins anew; by_epoch=True would fit, '
+                              'epoch, which a resumed run begins anew; expected by_epoch=True, '
                               'or training that counts iterations (train_cfg.by_epoch=False)')
 
     def before_train_epoch(self, runner: Runner) -> None:

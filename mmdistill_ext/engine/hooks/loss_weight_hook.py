@@ -1,7 +1,7 @@
 """A schedule for the weight of any loss module."""
 import math
 from dataclasses import dataclass, fields
-from typing import List, Optional
+from typing import Dict, List, Optional, Union
 
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -72,7 +72,8 @@ class LossWeightHook(Hook):
 
     Args:
         loss (str): A name in ``model.distiller.distill_losses``, such as that of a link, or else
-            of a module in the model, such as ``architecture.head.loss_module``.
+            of a module in the model, such as ``architecture.head.loss_module``, or ``loss_func`` of
+            FCFD's heads, all of whose terms are multiplied.
         phases (list[dict]): In order; ``dict(begin=0, end=20, start=0., stop=1.)`` is 0 at time 0
             and reaches 1 at time 20. ``type`` is 'linear' (default) or 'cosine'. Before the first
             phase its ``start`` holds, after a phase its ``stop``.
@@ -118,8 +119,8 @@ class LossWeightHook(Hook):
         until = runner.max_epochs if self.by_epoch else runner.max_iters
         if self.phases[-1].end > until:
             raise ConfigError(f'{self.name}, phase {len(self.phases) - 1} ends at '
-                              f'{self.phases[-1].end}, but training at {until}; an end '
-                              'until then would fit')
+                              f'{self.phases[-1].end}, but training at {until}; expected '
+                              'an end before that')
         self.handle = module.register_forward_hook(self._scale)
 
     def before_train_iter(self,
@@ -145,7 +146,10 @@ class LossWeightHook(Hook):
                               f'{nearest(self.loss, names)}')
         return module
 
-    def _scale(self, module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
+    def _scale(self, module: nn.Module, inputs: tuple,
+               output: Union[Tensor, Dict[str, Tensor]]) -> Union[Tensor, Dict[str, Tensor]]:
+        if isinstance(output, dict):  # the terms of FCFD's heads
+            return {name: self._scale(module, inputs, term) for name, term in output.items()}
         if not isinstance(output, Tensor):
             raise ConfigError(f'{self.name}: {type(module).__name__} gives a '
                               f'{type(output).__name__}, not a loss to scale')

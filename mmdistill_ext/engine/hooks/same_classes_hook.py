@@ -49,20 +49,20 @@ class SameClassesHook(Hook):
         _check_counts(getattr(algorithm, 'architecture', algorithm), 'student', classes,
                       f'num_classes={len(classes)}')
         if self.teacher and hasattr(algorithm, 'teacher'):
-            fit = ("another checkpoint, or custom_hooks=[dict(type='mmrazor.SameClassesHook', "
-                   'teacher=False)] if this teacher is meant,')
-            _check_counts(algorithm.teacher, 'teacher', classes, fit)
-            _check_names(getattr(algorithm.teacher, 'checkpoint_classes', None), classes, fit)
+            expected = ("another checkpoint, or custom_hooks=[dict(type='mmrazor.SameClassesHook', "
+                   'teacher=False)] if this teacher is meant')
+            _check_counts(algorithm.teacher, 'teacher', classes, expected)
+            _check_names(getattr(algorithm.teacher, 'checkpoint_classes', None), classes, expected)
 
 
-def _check_counts(network: nn.Module, side: str, classes: Sequence[str], fit: str) -> None:
+def _check_counts(network: nn.Module, side: str, classes: Sequence[str], expected: str) -> None:
     for place, count in _counts(network):
         if count != len(classes):
             raise ConfigError(f"classes: the {side}'s {place} has {count}, the training data "
-                              f'{len(classes)} ({_some(classes)}); {fit} would fit')
+                              f'{len(classes)} ({_some(classes)}); expected {expected}')
 
 
-def _check_names(known: Optional[Sequence[str]], classes: Sequence[str], fit: str) -> None:
+def _check_names(known: Optional[Sequence[str]], classes: Sequence[str], expected: str) -> None:
     if known is None or list(map(_key, known)) == list(map(_key, classes)):
         return
     if len(known) != len(classes):
@@ -71,7 +71,7 @@ def _check_names(known: Optional[Sequence[str]], classes: Sequence[str], fit: st
     else:
         index = [_key(a) == _key(b) for a, b in zip(known, classes)].index(False)
         found = f'{known[index]!r} as number {index}, the training data {classes[index]!r}'
-    raise ConfigError(f"classes: the teacher's checkpoint has {found}; {fit} would fit")
+    raise ConfigError(f"classes: the teacher's checkpoint has {found}; expected {expected}")
 
 
 def _counts(network: nn.Module) -> Iterator[Tuple[str, int]]:

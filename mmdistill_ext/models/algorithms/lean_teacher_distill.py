@@ -17,13 +17,20 @@ from torch.utils._pytree import tree_map
 
 from ...errors import ConfigError
 from ..distillers import LinkDistiller
-from ..teacher.build import DTYPES, build_teacher, fuse, in_format
+from ..distillers.step_checks import check_own_losses
+from ..teacher.build import DTYPES, build_teacher, in_format
 from ..teacher.early_stop import EarlyStop, Reads, reads_of
+from ..teacher.fuse import fuse
 from ..teacher.inherit import Inheritance
 from ..teacher.options import TeacherOptions
 from ..teacher.preprocessor import preprocessor_for
 from ..utils.dry_run import dry_run, recorded_places
-from ..utils.memory_format import channels_last, student_in_channels_last
+from ..utils.memory_format import (
+    channels_last,
+    is_sharded,
+    lay_out,
+    student_in_channels_last,
+)
 
 
 @MODELS.register_module()
@@ -43,11 +50,12 @@ class LeanTeacherDistill(SingleTeacherDistill):
         teacher_norm_eval (bool): Keep the teacher's norm layers in evaluation mode; False lets
             them normalise by the batch. Defaults to True.
         teacher_fuse_bn (bool, optional): Fold the teacher's BatchNorm into its convolutions, which
-            changes rounding and nothing else. None (default) fuses when the teacher is frozen, is
-            not saved, and fusing does not change the recorded features.
+            changes rounding and nothing else, where one convolution alone feeds a BatchNorm. None
+            (default) fuses when the teacher is frozen, is not saved, and fusing does not change the
+            recorded features.
         teacher_channels_last (bool, optional): Run the teacher in the channels_last memory format.
-            None (default) does so when its operators can (mmcv's deformable ones cannot) and are
-            faster in it (grouped convolutions are in half precision only).
+            None (default) does so when the operators that run can (mmcv's cannot) and are faster
+            in it (grouped convolutions are in half precision only).
         teacher_dtype (str, optional): 'bf16' or 'fp16' to run the teacher in that precision.
         save_teacher (bool): Keep the teacher's weights in the checkpoints. Defaults to False.
         inherit (Sequence[str]): Modules of the student (such as 'neck', 'bbox_head') that start
@@ -76,6 +84,7 @@ class LeanTeacherDistill(SingleTeacherDistill):
         ...             loss=dict(type='FeatureL2Loss', loss_weight=7e-5)))))
     """
 
+    enters_networks = False  # whether it runs parts of a network outside of the network's forward
     option_types = (TeacherOptions, )  # whose fields a config names beside the arguments below
 
     def __init__(self,
@@ -128,8 +137,12 @@ class LeanTeacherDistill(SingleTeacherDistill):
             self._fuse_teacher(asked=bool(options.teacher_fuse_bn))
         if not options.teacher_trainable:
             self.teacher.requires_grad_(False)
-        self.teacher_channels_last = channels_last(self.teacher, options.teacher_channels_last,
-                                                   'teacher_channels_last', options.teacher_dtype)
+        self.teacher_channels_last = channels_last(
+            self.teacher, options.teacher_channels_last, 'teacher_channels_last',
+            options.teacher_dtype, lambda: self.outputs_read('teacher'),
+            whole=options.teacher_trainable or reads_of(self.distiller) is None)
+        self._is_new = True
+        self.register_forward_pre_hook(_before_first_step)
         if options.teacher_dtype == 'bf16':  # now: mmcv's operators that lack it fail below
             self._cast_teacher('bf16')
         self.distiller.prepare_from_teacher(self.teacher)
@@ -152,9 +165,10 @@ class LeanTeacherDistill(SingleTeacherDistill):
             self.teacher = plain
 
     def _cast_teacher(self, dtype: str) -> None:
-        self.teacher.to(DTYPES[dtype])
+        nn.Module.to(self.teacher, DTYPES[dtype])  # mmdet's LD has a `to` for devices only
         for module in self.modules_in_float32():
             module.float()
+        self.teacher.eval()  # again, for modules that cache a weight in it (LeViT)
 
     def _early_stop(self):
         """A context in which the teacher's forward ends after the last feature that is read."""
@@ -229,6 +243,8 @@ class LeanTeacherDistill(SingleTeacherDistill):
             losses.update(add_prefix(self.run_teacher(inputs, data_samples), 'teacher'))
         student_losses = self.run_student(batch_inputs, data_samples)
         if self.calculate_student_loss:
+            if self.student_trainable:
+                check_own_losses(self.student, student_losses)
             losses.update(add_prefix(student_losses, 'student'))
         if not self.distillation_stopped:
             losses.update(add_prefix(self.distiller.compute_distill_losses(), 'distill'))
@@ -241,7 +257,8 @@ class LeanTeacherDistill(SingleTeacherDistill):
         with self.distiller.teacher_recorders, self.distiller.deliveries:
             if self.teacher_trainable:
                 return self.teacher(inputs, data_samples, mode='loss')
-            no_amp = torch.autocast(inputs.device.type, enabled=False) if self.teacher_dtype \
+            device = next(self.teacher.parameters()).device.type
+            no_amp = torch.autocast(device, enabled=False) if self.teacher_dtype \
                 else nullcontext()
             inputs = in_format(inputs, self.teacher, self.teacher_channels_last)
             with torch.no_grad(), no_amp, self._stop:
@@ -281,14 +298,55 @@ class LeanTeacherDistill(SingleTeacherDistill):
     def train(self, mode: bool = True):
         """The student follows ``mode``; a frozen teacher only with its norm layers, if asked."""
         BaseAlgorithm.train(self, mode)  # with what a network has to say of it (norm_eval=True)
-        own = {module: module.training for module in self.teacher.modules()}
+        norms = [m for m in self.teacher.modules() if isinstance(m, _BatchNorm) and m.training]
         if not self.teacher_trainable:
-            self.teacher.eval()  # called, for some compute what they need there (LeViT, TinyViT)
-        for module, training in own.items():
-            asked = not self.teacher_norm_eval if isinstance(module, _BatchNorm) \
-                else self.teacher_trainable
-            module.training = training and asked
+            # Not flag by flag: some modules do more when their mode changes (LeViT).
+            self.teacher.eval()
+        for norm in norms:
+            norm.train(not self.teacher_norm_eval)
         return self
+
+    def __deepcopy__(self, memo: dict) -> 'LeanTeacherDistill':
+        """A copy shares the memory of a frozen teacher's weights: a moving average is a copy.
+
+        Each has parameters of its own, so that one can be moved or cast without the other, and
+        buffers of its own, since the teacher's statistics may move.
+        """
+        if not self.teacher_trainable:
+            memo.update((id(weight), nn.Parameter(weight.detach(), requires_grad=False))
+                        for weight in self.teacher.parameters())
+        other = self.__class__.__new__(self.__class__)
+        memo[id(self)] = other
+        other.__setstate__(copy.deepcopy(self.__reduce_ex__(4)[2], memo))
+        return other
+
+
+@torch.compiler.disable
+def _before_first_step(module: LeanTeacherDistill, _) -> None:
+    """Put the teacher into channels_last, but not earlier: FSDP shards contiguous weights only."""
+    if not module._is_new:
+        return
+    module._is_new = False
+    sharded = is_sharded([module])
+    networks = [*module.student.modules(), *module.teacher.modules()]
+    if module.enters_networks and sharded and is_sharded(networks):
+        raise ConfigError(
+            f'{type(module).__name__} runs parts of both networks after their forward, when FSDP '
+            'has taken their weights away again: call fully_shard on the algorithm alone')
+    others = [p for name, p in module.named_parameters() if p.requires_grad
+              and not name.startswith(('architecture.', 'teacher.'))]
+    if others and not sharded and is_sharded(module.student.modules()):
+        raise ConfigError(
+            f'{type(module).__name__}: fully_shard was called on the student alone, so each rank '
+            'would train connectors of its own: call it on the algorithm too')
+    if not module.teacher_channels_last:
+        return
+    if sharded or is_sharded(module.teacher.modules()):
+        module.teacher_channels_last = False
+        print_log('teacher_channels_last=False: the teacher is sharded, and FSDP takes contiguous '
+                  'weights only', logger='current')
+    else:
+        lay_out(module.teacher)
 
 
 def _without_teacher(module: LeanTeacherDistill, state_dict: dict, prefix: str, _) -> None:

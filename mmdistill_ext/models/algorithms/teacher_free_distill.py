@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...errors import ConfigError
 from ..distillers import LinkDistiller
+from ..distillers.step_checks import check_own_losses
 from ..utils.memory_format import student_in_channels_last
 
 
@@ -49,6 +50,8 @@ class TeacherFreeDistill(SelfDistill):
              data_samples: Optional[List[BaseDataElement]] = None) -> LossResults:
         """The student's own losses and the distiller's."""
         losses = super().loss(batch_inputs, data_samples)
+        check_own_losses(self.student, {name: value for name, value in losses.items()
+                                        if name.startswith('student.')})
         for recorders in (self.distiller.teacher_recorders, self.distiller.student_recorders):
             for recorder in recorders.recorders.values():
                 recorder.reset_data_buffer()  # or features would live on until the next step

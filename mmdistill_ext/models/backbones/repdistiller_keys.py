@@ -11,7 +11,8 @@ from typing import Dict, NamedTuple, Optional, Tuple
 from mmengine.registry import MODELS
 from torch import Tensor
 
-from mmdistill_ext.errors import ConfigError, nearest
+from ...checkpoints.keys import compare
+from ...errors import ConfigError, nearest
 
 Rules = Tuple[Tuple[str, str], ...]
 
@@ -105,20 +106,6 @@ def public_tensors(name: str) -> Dict[str, Tuple[str, Tuple[int, ...]]]:
     return tensors
 
 
-def _difference(name: str, state: Dict[str, Tensor]) -> Tuple[int, str]:
-    """The number of tensors that differ from the network's, and a message about them."""
-    public = public_tensors(name)
-    missing = [key for key in public if key not in state]
-    unexpected = [key for key in state if key not in public]
-    misshapen = [f'{key} {tuple(state[key].shape)} instead of {shape}'
-                 for key, (_, shape) in public.items()
-                 if key in state and tuple(state[key].shape) != shape]
-    said = [f'{len(keys)} {what} ({", ".join(keys[:3])}{", ..." if len(keys) > 3 else ""})'
-            for what, keys in (('missing', missing), ('unexpected', unexpected),
-                               ('of another shape', misshapen)) if keys]
-    return len(missing) + len(unexpected) + len(misshapen), ', '.join(said)
-
-
 def convert(state: Dict[str, Tensor],
             name: Optional[str] = None,
             networks: Dict[str, Network] = NETWORKS) -> Tuple[str, Dict[str, Tensor]]:
@@ -136,8 +123,16 @@ def convert(state: Dict[str, Tensor],
     if name is not None and name not in networks:
         raise ConfigError(f'no network {name!r}: {nearest(name, networks)}')
     candidates = networks if name is None else [name]
-    (count, said), found = min((_difference(key, state), key) for key in candidates)
-    if count:
+    differences = {key: compare({theirs: shape for theirs, (_, shape) in
+                                 public_tensors(key).items()}, state) for key in candidates}
+
+    def rank(key: str) -> Tuple[int, int, str]:
+        """The one with most of these tensors, and of those the one with least beside them."""
+        missing, _, misshapen = difference = differences[key]
+        return len(missing) + len(misshapen) - len(public_tensors(key)), difference.count, key
+
+    found = min(differences, key=rank)
+    if differences[found].count:
         what = 'the nearest network is' if name is None else 'these are not the tensors of'
-        raise ConfigError(f'{what} {found}: {said}')
+        raise ConfigError(f'{what} {found}: {differences[found]}')
     return found, {ours: state[key] for key, (ours, _) in public_tensors(found).items()}

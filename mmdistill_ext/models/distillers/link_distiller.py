@@ -101,7 +101,7 @@ class LinkDistiller(ConfigurableDistiller):
         """Run the teacher once, build the connectors, then attach the recorders."""
         student, own = self._student
         theirs = self.dry_run(model, 'teacher', own.size)
-        if theirs.size > own.size:  # in training both see images of one size
+        if theirs.size != own.size:  # in training both see images of one size
             own = self.dry_run(student, 'student', theirs.size)
         for link in self.links:
             self._resolve(link, features_of(link, 'student', student, own),
@@ -109,13 +109,13 @@ class LinkDistiller(ConfigurableDistiller):
         del self._student
         super().prepare_from_teacher(model)
 
-    def dry_run(self, model: nn.Module, side: str, smallest: int = Outputs.size) -> Outputs:
+    def dry_run(self, model: nn.Module, side: str, first: int = Outputs.size) -> Outputs:
         """Run a model on a tiny input and return the outputs of every place that is read.
 
         Args:
             model (nn.Module): The student or the teacher.
             side (str): 'student' or 'teacher'.
-            smallest (int): The smallest size of the input.
+            first (int): The size of the input that is tried first.
         """
         places: Dict[str, str] = {}
         for link in self.links:
@@ -127,7 +127,7 @@ class LinkDistiller(ConfigurableDistiller):
         readers = ', '.join(dict.fromkeys(places.values()))
         # MMRazor's DKD, which may stand beside links, reads what goes into the loss.
         in_loss = 'recorders' in places.values()
-        return dry_run(model, places, f'{side} of {readers}', smallest, in_loss) if places \
+        return dry_run(model, places, f'{side} of {readers}', first, in_loss) if places \
             else Outputs()
 
     def _resolve(self, link: Link, student: List[DryRunFeature],
@@ -207,10 +207,11 @@ class LinkDistiller(ConfigurableDistiller):
             recorders = getattr(self, f'{side}_recorders')
             for expected in places:
                 check_outputs(link.name, side, expected,
-                              recorders.get_recorder(expected.recorder).data_buffer)
+                              recorders.get_recorder(recorder_key(expected.place)).data_buffer)
         if torch.is_grad_enabled() and self.student_has_grad:
             indices = [level.student for level in self.levels[link.name]]
-            check_gradient(link.name, [place_of(index.recorder) for index in indices],
+            check_gradient(f'link {link.name!r}, student',
+                           [place_of(index.recorder) for index in indices],
                            [self.feature(True, index) for index in indices])
 
     def compute_distill_losses(self) -> LossResults:

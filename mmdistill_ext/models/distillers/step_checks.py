@@ -4,9 +4,10 @@ A model may return other outputs in training than in evaluation mode, in which t
 frozen or checkpointed module returns features without gradient. Either would train on without
 teaching, or teach something else.
 """
-from typing import Dict, List, NamedTuple, Sequence
+from typing import Any, Dict, List, NamedTuple, Sequence
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from ...errors import ConfigError
 from ..utils.dry_run import tensors_of
@@ -18,11 +19,9 @@ class Expected(NamedTuple):
     """What one place returned in the dry run.
 
     Args:
-        recorder (str): The name of its recorder.
         place (str): The module's name.
         calls (list[list[Layout]]): For each call, the layout of each tensor.
     """
-    recorder: str
     place: str
     calls: List[List[Layout]]
 
@@ -31,8 +30,7 @@ def expected_of(features: Sequence[DryRunFeature]) -> List[Expected]:
     """What the places of one link and one side returned in the dry run."""
     places: Dict[str, Expected] = {}
     for feature in features:
-        expected = places.setdefault(
-            feature.place, Expected(feature.record.recorder, feature.place, []))
+        expected = places.setdefault(feature.place, Expected(feature.place, []))
         while len(expected.calls) <= feature.record.record_idx:
             expected.calls.append([])
         expected.calls[feature.record.record_idx].append(feature.layout)
@@ -63,21 +61,38 @@ def check_outputs(link: str, side: str, expected: Expected, records: list) -> No
         'same in training and evaluation')
 
 
-def check_gradient(link: str, places: Sequence[str], features: Sequence[Tensor]) -> None:
-    """Raise if a link cannot teach the student at one of its places.
+def check_gradient(who: str, places: Sequence[str], features: Sequence[Tensor]) -> None:
+    """Raise if what reads these features cannot teach through one of them.
 
     Args:
-        link (str): The name of the link.
-        places (list[str]): Module names in the student, one for each feature.
-        features (list[Tensor]): The student's features.
+        who (str): What reads them, and in which network, for the message.
+        places (list[str]): Module names, one for each feature.
+        features (list[Tensor]): What the modules returned in this step.
     """
     frozen = [place for place, feature in zip(places, features) if not feature.requires_grad]
     if frozen:
         raise ConfigError(
-            f'link {link!r}, student: no gradient reaches a parameter through '
+            f'{who}: no gradient reaches a parameter through '
             f'{", ".join(map(repr, dict.fromkeys(frozen)))}, because it and all before it are '
             'frozen or it runs inside a checkpointed block; name a trainable module '
-            '(frozen_stages) outside of one (with_cp)')
+            '(frozen_stages) outside of one (with_cp, activation_checkpointing)')
+
+
+def check_own_losses(student: nn.Module, losses: Dict[str, Any]) -> None:
+    """Raise if the student's own losses train nothing, while a loss on its features trains on.
+
+    Args:
+        student (nn.Module): The student.
+        losses (dict): What it returned in this step.
+    """
+    own = {name: tensors_of(value) for name, value in losses.items() if 'loss' in name}
+    reach = any(value.requires_grad for values in own.values() for value in values)
+    if own and not reach and torch.is_grad_enabled() and any(
+            parameter.requires_grad for parameter in student.parameters()):
+        raise ConfigError(
+            f"the student's own losses ({', '.join(own)}) have no gradient, though it has "
+            'parameters that require one: its head runs inside a checkpointed block that lets none '
+            'through (activation_checkpointing); name modules inside of the head')
 
 
 def _agrees(tensor: Tensor, layout: Layout) -> bool:

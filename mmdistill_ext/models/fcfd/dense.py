@@ -55,7 +55,7 @@ class FCFDDense(FCFDHead):
         if kind is RepPointsHead:
             return {**facts, 'point_base_scale': head.point_base_scale}
         coder = head.bbox_coder
-        return {**facts, 'the base sizes of anchors': priors.base_sizes,
+        return {**facts, 'the base sizes of anchors': list(priors.base_sizes),
                 'the scales of anchors': priors.scales.tolist(),
                 'the ratios of anchors': priors.ratios.tolist(),
                 'the box coder': (type(coder).__name__, tuple(coder.means), tuple(coder.stds))}

@@ -13,15 +13,17 @@ from torch import Tensor, nn
 
 from ...errors import ConfigError
 from ..algorithms.lean_teacher_distill import LeanTeacherDistill
+from ..distillers.step_checks import check_gradient
 from ..losses.build import build_loss
 from ..losses.distances import at_least_float32
 from ..teacher.build import in_format
 from ..utils.dry_run import dry_run
 from .bridges import bridge_between, check_stages
 from .features import Record, pooled
-from .input_grad import input_grad_only
+from .input_grad import check_not_recomputed, input_grad_only
 from .path_stats import PathStats
 from .paths import Path, PathSampler
+from .recomputation import count_once
 from .staged_network import StagedNetwork
 
 TERMS = ('l2', 'kl')
@@ -70,6 +72,8 @@ class FCFDDistill(LeanTeacherDistill):
         ...     teacher_ckpt='resnet34.pth',
         ...     paths=dict(num=2))
     """
+
+    enters_networks = True
 
     def __init__(self,
                  student_stages: Optional[Sequence[str]] = None,
@@ -127,9 +131,9 @@ class FCFDDistill(LeanTeacherDistill):
         return None
 
     def outputs_read(self, side: str) -> Dict[str, list]:
-        """What is read, and the logits of a teacher that is fused, which must not change them."""
+        """What is read, and the teacher's logits, which fusing must not change."""
         outputs = super().outputs_read(side)
-        if side == 'teacher' and self.teacher_norm_eval:
+        if side == 'teacher':
             outputs.update(dry_run(self.teacher, ['head'], 'teacher'))
         return outputs
 
@@ -138,6 +142,7 @@ class FCFDDistill(LeanTeacherDistill):
              data_samples: Optional[List[BaseDataElement]] = None,
              teacher_inputs: Optional[Tensor] = None) -> LossResults:
         """The student's own losses, the distiller's, and those of FCFD."""
+        count_once(self)
         with self.student_net.recording() as student, self.teacher_net.recording() as teacher:
             losses = super().loss(batch_inputs, data_samples, teacher_inputs)
         if not self.distillation_stopped:
@@ -153,6 +158,8 @@ class FCFDDistill(LeanTeacherDistill):
             teacher (Record): What the teacher's pure path gave.
             data_samples (list[BaseDataElement]): Hold the labels, which some losses take.
         """
+        if self.student_trainable and torch.is_grad_enabled():
+            self._check_gradients(student)
         target = teacher.detached(torch.float if self.teacher_dtype else None)
         losses = dict(loss_kd=compare(self.loss_kd, student.logits, target.logits, data_samples))
         bridged = {}
@@ -167,6 +174,9 @@ class FCFDDistill(LeanTeacherDistill):
                 start = self.bridges[path.name](target.features[path.k - 1])
                 goal, until = student.detached(), None
             outputs = self.run_path(path, start, until)
+            if torch.is_grad_enabled():
+                network = self.teacher_net if path.direction == 's2t' else self.student_net
+                check_gradient(f'FCFD, path {path.name}', network.ends()[path.k:], outputs)
             terms = self.terms[path.direction]
             if 'l2' in terms:
                 losses[f'loss_{path.name}_l2'] = self.later_l2(path.k, outputs, goal)
@@ -174,6 +184,14 @@ class FCFDDistill(LeanTeacherDistill):
                 losses[f'loss_{path.name}_kl'] = compare(
                     self.loss_func_kl, outputs[-1], target.logits, data_samples)
         return losses
+
+    def _check_gradients(self, student: Record) -> None:
+        """Raise if a term would teach the student nothing."""
+        stages = range(1, len(self.student_net) + 1) if self.appearance else sorted(
+            path.k for path in self.sampler.candidates if path.direction == 's2t')
+        *ends, last = self.student_net.ends()
+        check_gradient('FCFD, student', [*(ends[k - 1] for k in stages), last],
+                       [*(student.features[k - 1] for k in stages), student.logits])
 
     def to_teacher(self, k: int, student: Record) -> Tensor:
         """``B_st^k(F_s^k)``."""
@@ -216,9 +234,12 @@ class FCFDDistill(LeanTeacherDistill):
                 return self.student_net.run(path.k, feature)
             no_amp = torch.autocast(feature.device.type, enabled=False) if self.teacher_dtype \
                 else nullcontext()
+            start = feature.grad_fn
             feature = in_format(feature, self.teacher, self.teacher_channels_last)
             with input_grad_only(self.teacher), no_amp:
-                return self.teacher_net.run(path.k, feature, until)
+                outputs = self.teacher_net.run(path.k, feature, until)
+            check_not_recomputed(self.teacher, [start], outputs)
+            return outputs
 
 
 def compare(loss: nn.Module, student: Tensor, teacher: Tensor,

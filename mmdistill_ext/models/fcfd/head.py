@@ -11,13 +11,15 @@ from mmrazor.models.utils import add_prefix
 from torch import Tensor, nn
 
 from ..algorithms.lean_teacher_distill import LeanTeacherDistill
+from ..distillers.step_checks import check_gradient
 from ..losses.build import build_loss
 from ..teacher.early_stop import Reads
-from ..utils.dry_run import dry_run
+from ..utils.dry_run import dry_run, tensors_of
 from .bridges import FCFDBridge
 from .head_checks import check_facts, check_maps, get_head, try_out
-from .input_grad import input_grad_only
+from .input_grad import check_not_recomputed, input_grad_only
 from .path_stats import PathStats
+from .recomputation import count_once
 
 SIDES = ('student', 'teacher')
 
@@ -41,6 +43,7 @@ class FCFDHead(LeanTeacherDistill):
         kwargs: All others of ``LeanTeacherDistill``.
     """
 
+    enters_networks = True
     head_name: str  # the lens, in both models
     own: Dict[str, dict]  # recorders of what the student's head is asked and answers in its loss
     probe: tuple = ()  # what a lens is called with beside features when it is tried out
@@ -141,6 +144,7 @@ class FCFDHead(LeanTeacherDistill):
              data_samples: Optional[List[BaseDataElement]] = None,
              teacher_inputs: Optional[Tensor] = None) -> LossResults:
         """The student's own losses, the distiller's, and those of FCFD."""
+        count_once(self)
         with self.records['student'], self.records['teacher']:
             losses = super().loss(batch_inputs, data_samples, teacher_inputs)
         seen = {side: {name: recorder.data_buffer for name, recorder in records.recorders.items()}
@@ -161,16 +165,28 @@ class FCFDHead(LeanTeacherDistill):
         b_st = _through(self.bridges['s2t'], f_s)
         with torch.no_grad():
             target = self.answer('teacher', f_t, *question)
+        starts = [x.grad_fn for x in b_st]
         with self.path_stats.on('s2t'), input_grad_only(self.teacher):
             s2t = self.answer('teacher', b_st, *question)
+        check_not_recomputed(self.teacher, starts, tensors_of(s2t))
         b_ts = _through(self.bridges['t2s'], f_t)
         with self.path_stats.on('t2s'):
             t2s = self.answer('student', b_ts, *question)
+        self._check_gradients(f_s, kd=own, s2t=s2t, t2s=t2s)
         losses = dict(loss_app=sum(map(self.loss_app, b_st, f_t)))
         for path, answer in dict(kd=own, s2t=s2t, t2s=t2s).items():
             losses.update({f'loss_{path}_{term}': value
                            for term, value in self.loss_func(answer, target).items()})
         return losses
+
+    def _check_gradients(self, features: List[Tensor], **answers: Any) -> None:
+        """Raise if one of the terms would teach nothing."""
+        if self.student_trainable and torch.is_grad_enabled():
+            name, place = type(self).__name__, self.place('student')
+            check_gradient(f'{name}, student', [place] * len(features), features)
+            for path, answer in answers.items():
+                outputs = tensors_of(answer)
+                check_gradient(f'{name}, {path}', [self.head_name] * len(outputs), outputs)
 
 
 def _through(bridges: Sequence[FCFDBridge], features: List[Tensor]) -> List[Tensor]:

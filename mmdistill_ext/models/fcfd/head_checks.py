@@ -35,6 +35,23 @@ def check_facts(who: str, head: str, student: Dict[str, Any], teacher: Dict[str,
                               f'{teacher[name]}; they must agree')
 
 
+def check_one_softmax(who: str, head: nn.Module) -> None:
+    """Raise unless the class logits of a box head are those of one softmax, as the KL takes them.
+
+    Args:
+        who (str): Who asks, and for which side, for the message.
+        head (nn.Module): A box head of mmdet.
+    """
+    name, instances = type(head).__name__, getattr(head, 'num_instance', 1)
+    if instances != 1:
+        raise ConfigError(f'{who}: {name} gives the class logits of {instances} instances side by '
+                          'side; a head that gives those of one would fit')
+    if head.custom_activation:
+        raise ConfigError(f'{who}: {name} with {type(head.loss_cls).__name__} does not turn its '
+                          'class logits into probabilities by one softmax; CrossEntropyLoss in '
+                          'loss_cls would fit')
+
+
 def check_maps(who: str, student: List[Tensor], teacher: List[Tensor]) -> None:
     """As many levels on both sides, of one size for one image."""
     sizes = [[tuple(x.shape[2:]) for x in maps] for maps in (student, teacher)]

@@ -1,12 +1,17 @@
 """Going through a frozen network with a gradient for the input alone."""
-from contextlib import contextmanager
-from typing import Iterator
+from contextlib import contextmanager, nullcontext
+from functools import lru_cache
+from typing import Any, Iterator, Optional, Sequence
 
 import torch
+from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
+
+from ...errors import ConfigError
+from .recomputation import checkpointed
 
 
 class _Conv2d(torch.autograd.Function):
@@ -54,11 +59,12 @@ def _pair(value) -> tuple:
     return (value, value) if isinstance(value, int) else tuple(value)
 
 
-def _conv2d(x: Tensor, weight: Tensor, bias=None, stride=1, padding=0, dilation=1, groups=1):
-    if isinstance(padding, str) or x.ndim != 4:
-        return torch.conv2d(x, weight, bias, stride, padding, dilation, groups)
+# Their parameters have PyTorch's names, by which a model may call them.
+def _conv2d(input: Tensor, weight: Tensor, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    if isinstance(padding, str) or input.ndim != 4:
+        return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
     return _Conv2d.apply(
-        x, weight, bias, _pair(stride), _pair(padding), _pair(dilation), groups)
+        input, weight, bias, _pair(stride), _pair(padding), _pair(dilation), groups)
 
 
 def _relu(input: Tensor, inplace: bool = False) -> Tensor:
@@ -72,20 +78,59 @@ class _KeepLittle(TorchFunctionMode):
         return lean(*args, **kwargs or {})
 
 
+@lru_cache(maxsize=None)  # the line comes once
+def _keep_all(place: str) -> nullcontext:
+    """A recomputation would run without ``_KeepLittle``, and must save as many tensors."""
+    print_log(f'FCFD: the teacher is checkpointed at {place!r}, so all its layers keep for '
+              'backward what PyTorch keeps', logger='current')
+    return nullcontext()
+
+
 @contextmanager
 def input_grad_only(model: nn.Module) -> Iterator[None]:
     """No weight of ``model`` gets a gradient from what runs inside, and little is kept for it.
 
+    A model that is checkpointed keeps for backward what its checkpoints keep.
+
     Args:
         model (nn.Module): Its parameters are as before afterwards, so that it can be trained on
-            another path.
+            another path; :func:`check_not_recomputed` says where that needs more.
     """
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    place = checkpointed(model)
     try:
         for parameter in trainable:
             parameter.requires_grad_(False)
-        with _KeepLittle():
+        with _KeepLittle() if place is None else _keep_all(place):
             yield
     finally:
         for parameter in trainable:
             parameter.requires_grad_(True)
+
+
+def check_not_recomputed(model: nn.Module, starts: Sequence[Any],
+                         outputs: Sequence[Tensor]) -> None:
+    """Raise if a trained model would get a gradient from what ran in ``input_grad_only``.
+
+    A reentrant checkpoint runs it again in backward, after that context has ended.
+
+    Args:
+        model (nn.Module): What ran. One that is not trained gets no gradient anyway.
+        starts (Sequence): The ``grad_fn`` of its inputs, from before it ran.
+        outputs (Sequence[Tensor]): What it returned.
+    """
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        return
+    seen = set(starts)
+    nodes: list = [output.grad_fn for output in outputs]
+    while nodes:
+        node: Optional[Any] = nodes.pop()
+        if node is None or node in seen:
+            continue
+        if node.name() == 'CheckpointFunctionBackward':
+            raise ConfigError(
+                f'the {type(model).__name__} that FCFD goes through is trained too, and its '
+                'recomputation in backward would train it on the mixed paths; checkpoint the '
+                'student alone (with_cp=False in the teacher, no activation_checkpointing there)')
+        seen.add(node)
+        nodes += [other for other, _ in node.next_functions]

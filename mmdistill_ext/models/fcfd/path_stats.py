@@ -2,8 +2,11 @@
 from contextlib import contextmanager
 from typing import Dict, Iterator, List, Sequence, Tuple
 
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from ...errors import ConfigError
 
 BUFFERS = ('running_mean', 'running_var', 'num_batches_tracked')
 
@@ -19,16 +22,23 @@ class PathStats(nn.Module):
     A layer that is in evaluation mode during training (frozen stages, ``norm_eval``) uses its own
     statistics on every path, and goes on to do so in evaluation.
 
+    Other layers may not move a buffer in training: there is nothing that would keep what they move
+    on a path apart. The first run of each path is checked.
+
     Args:
         paths (dict[str, tuple[nn.Module, Sequence[str]]]): For each path the model whose layers
             it runs through and the names of its modules. Those count that are BatchNorm layers
             with running statistics.
+
+    Raises:
+        ConfigError: In :meth:`on`, if another layer moved one of its buffers.
     """
 
     def __init__(self, paths: Dict[str, Tuple[nn.Module, Sequence[str]]]) -> None:
         super().__init__()
         # Layers are looked up by name when needed: SyncBN takes the place of some after building.
         self._models = {path: model for path, (model, _) in paths.items()}
+        self._unchecked = {path: (model, list(names)) for path, (model, names) in paths.items()}
         for path, (model, names) in paths.items():
             layers = {name: model.get_submodule(name) for name in names}
             self.add_module(path, nn.ModuleDict({
@@ -48,10 +58,34 @@ class PathStats(nn.Module):
         try:
             for layer, stats in swapped:
                 _swap(layer, stats)
-            yield
+            with self._others_keep_still(path):
+                yield
         finally:
             for layer, stats in swapped:
                 _swap(layer, stats)
+
+    @contextmanager
+    def _others_keep_still(self, path: str) -> Iterator[None]:
+        """Raise if a layer other than BatchNorm moves a buffer; only once, for it takes time."""
+        if not self.training or path not in self._unchecked:
+            yield
+            return
+        model, names = self._unchecked.pop(path)
+        layers = {name: model.get_submodule(name) for name in names}
+        before = [(name, layer, key, buffer, buffer._version, buffer.clone())
+                  for name, layer in layers.items() if not isinstance(layer, _BatchNorm)
+                  for key, buffer in layer._buffers.items() if buffer is not None]
+        yield
+        for name, layer, key, buffer, version, value in before:
+            now = layer._buffers.get(key)
+            if now is buffer and buffer._version == version:
+                continue  # without comparing, which would wait for a GPU
+            if now is None or not torch.equal(now, value):
+                owner = type(model.get_submodule(name.split('.')[0])).__name__
+                raise ConfigError(
+                    f'FCFD, path {path}: {name!r} of the {owner} moves its buffer {key!r} in '
+                    'training, and would move it on this path too; expected a network in which '
+                    'BatchNorm alone moves buffers')
 
 
 class _Stats(nn.Module):

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ...errors import ConfigError
 from .head import SIDES, FCFDHead
+from .head_checks import check_one_softmax
 
 
 @MODELS.register_module()
@@ -56,7 +57,7 @@ class FCFDRoI(FCFDHead):
                               f'{kinds} is would fit')
         extractor, box_head = _last(head.bbox_roi_extractor), _last(head.bbox_head)
         return {
-            'the strides of the levels': extractor.featmap_strides,
+            'the strides of the levels': list(extractor.featmap_strides),
             'the number of classes': box_head.num_classes,
             'sigmoid instead of softmax': getattr(box_head.loss_cls, 'use_sigmoid', False),
             'reg_class_agnostic': box_head.reg_class_agnostic,
@@ -64,6 +65,8 @@ class FCFDRoI(FCFDHead):
 
     def check_heads(self) -> None:
         """As for all heads; and classes must exclude each other, for the KL."""
+        for side in SIDES:
+            check_one_softmax(f'{type(self).__name__}, {side}', _last(self.head(side).bbox_head))
         super().check_heads()
         if self.facts('student')['sigmoid instead of softmax']:
             raise ConfigError(f'{type(self).__name__}: the RoI heads classify with sigmoid; heads '
@@ -90,10 +93,10 @@ class FCFDRoI(FCFDHead):
     def rescaled(self, deltas: Tensor) -> Tensor:
         """The teacher's deltas as the student's coder would have them."""
         own, other = (_last(self.head(side).bbox_head).bbox_coder for side in SIDES)
-        if (own.means, own.stds) == (other.means, other.stds):
+        scales = [tuple(scale) for scale in (other.means, other.stds, own.means, own.stds)]
+        if scales[:2] == scales[2:]:
             return deltas
-        means, stds, own_means, own_stds = map(
-            deltas.new_tensor, (other.means, other.stds, own.means, own.stds))
+        means, stds, own_means, own_stds = map(deltas.new_tensor, scales)
         boxes = deltas.unflatten(1, (-1, 4))
         return ((boxes * stds + means - own_means) / own_stds).flatten(1)
 

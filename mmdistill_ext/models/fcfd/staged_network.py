@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import ConfigError
-from ..utils.dry_run import dry_run, get_module, sizes_of, tiny_batch, untouched
+from ..utils.dry_run import dry_run, get_module, tiny_images, untouched
 from ..utils.stages import fcfd_stages
 from .entry import (
     Call,
@@ -21,7 +21,7 @@ from .entry import (
 )
 from .features import Record, feature_in, merged
 
-PIXELS = 64  # of the image that shapes are learned from, or the next size that the model takes
+PIXELS = 64  # of the image that shapes are learned from, tried first
 
 
 class StagedNetwork:
@@ -58,15 +58,15 @@ class StagedNetwork:
             self._check(images, what)
 
     def _probe(self, what: str) -> Tuple[Tensor, List[Call], Any]:
-        sizes = sizes_of(self.model, PIXELS)
-        for pixels in sizes:
-            images = tiny_batch(self.model, pixels)[0][:1]
+        errors: Dict[torch.Size, Exception] = {}
+        for images in tiny_images(self.model, PIXELS, 1):
             try:
                 return images, *watch(self.model, images)
             except Exception as error:  # of a network that takes other sizes
-                reason = error
-        raise ConfigError(f'{what}: {type(self.model).__name__} does not run on images of '
-                          f'{", ".join(map(str, sizes))} pixels: {_first_line(reason)}') from reason
+                errors[images.shape] = error
+        shape = max(errors, key=lambda shape: shape[-1])  # which fails the least for its size
+        raise ConfigError(f'{what}: {type(self.model).__name__} does not run on an input of '
+                          f'{list(shape)}: {_first_line(errors[shape])}') from errors[shape]
 
     def _cut(self, calls: List[Call], ends: List[str], image: int, what: str, merge: bool) -> None:
         network = type(self.model).__name__
@@ -123,6 +123,10 @@ class StagedNetwork:
     def __len__(self) -> int:
         """N, the number of stages."""
         return len(self.features)
+
+    def ends(self) -> List[str]:
+        """What each stage and the classifier end with, by name."""
+        return [*(feature.name for feature in self.features), self._last]
 
     def run(self, k: int, x: Tensor, until: Optional[int] = None,
             fill: Optional[float] = None) -> List[Tensor]:

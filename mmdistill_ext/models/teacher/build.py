@@ -1,21 +1,18 @@
 """Getting a teacher ready: strict loading, and what makes its forward cheap."""
 import re
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
-from mmcv.cnn import fuse_conv_bn
 from mmengine.hub import get_config
 from mmengine.model import BaseModel
 from mmrazor.registry import MODELS
 from torch import Tensor, nn
 
+from ...checkpoints.keys import Difference, misshapen_name
 from ...checkpoints.load import load
 from ...errors import ConfigError
-from ..utils.dry_run import tensors_of
 
 DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
-SHOWN = 8  # keys named in a message, of each kind
-# What PyTorch says of a tensor of another shape.
 MISSHAPEN = re.compile(r'size mismatch for (\S+): .*?\[([\d, ]*)\].*\[([\d, ]*)\]\)\.')
 
 
@@ -57,34 +54,50 @@ def _classes_of(meta: Any) -> Optional[Sequence[str]]:
     return None
 
 
-def load_strictly(teacher: nn.Module, path: str) -> None:
-    """Load a checkpoint; missing, unexpected and misshapen keys are an error that lists them."""
-    weights, teacher.checkpoint_classes = read_checkpoint(path)
-    versions = getattr(weights, '_metadata', {})
-    missing: List[str] = []
-    unexpected: List[str] = []
-    misshapen: List[str] = []
+def _load_into(model: nn.Module, weights: Dict[str, Tensor]) -> List[List[str]]:
+    """Load what fits; the missing and the unexpected keys, and what is said of misshapen ones.
 
-    # As mmengine does it, but every module sees all keys: the models' own hooks, which run here,
-    # rename the keys of older releases and resize position embeddings.
+    As mmengine does it, but every module sees all keys: the models' own hooks, which run here,
+    rename the keys of older releases, resize position embeddings and drop what is recomputed.
+    """
+    versions = getattr(weights, '_metadata', {})
+    wrong: List[List[str]] = [[], [], []]
+
     def load(module, prefix=''):
-        module._load_from_state_dict(weights, prefix, versions.get(prefix[:-1], {}), True,
-                                     missing, unexpected, misshapen)
+        module._load_from_state_dict(weights, prefix, versions.get(prefix[:-1], {}), True, *wrong)
         for name, child in module.named_children():
             load(child, f'{prefix}{name}.')
 
-    load(teacher)
+    load(model)
+    return wrong
+
+
+def load_strictly(teacher: nn.Module, path: str) -> None:
+    """Load a checkpoint; missing, unexpected and misshapen keys are an error that lists them."""
+    own = teacher.state_dict()
+    _load_into(teacher, own)
+    recomputed = {name for name, _ in teacher.named_buffers()} - own.keys()  # Swin V2 drops them
+    weights, teacher.checkpoint_classes = read_checkpoint(path)
+    missing, unexpected, misshapen = _load_into(teacher, weights)
     # Files of before PyTorch 0.4.1 do not count batches.
-    missing = [key for key in missing if not key.endswith('num_batches_tracked')]
+    missing = [key for key in missing
+               if not key.endswith('num_batches_tracked') and key not in recomputed]
     unexpected = [key for key in dict.fromkeys(unexpected) if key in weights]  # not renamed since
-    misshapen = [MISSHAPEN.sub(r'\1 (checkpoint [\2], teacher [\3])', text) for text in misshapen]
-    wrong = [f'{len(keys)} {kind}: {", ".join(keys[:SHOWN])}{", ..." if keys[SHOWN:] else ""}'
-             for kind, keys in (('missing', missing), ('unexpected', unexpected),
-                                ('misshapen', misshapen)) if keys]
-    if wrong:
+    difference = Difference(missing, unexpected, list(map(_shapes_in, misshapen)))
+    if difference.count:
         raise ConfigError(f'teacher_ckpt {path!r} does not fit the teacher '
-                          f'({type(teacher).__name__}): {"; ".join(wrong)}; the config and the '
-                          'checkpoint of one network would fit')
+                          f'({type(teacher).__name__}): {difference}; expected the config and the '
+                          'checkpoint of one network')
+
+
+def _shapes_in(text: str) -> str:
+    """What PyTorch says of a tensor of another shape, in short."""
+    match = MISSHAPEN.search(text)
+    if not match:  # a model's own hook said it
+        return text
+    found, expected = ([int(size) for size in group.split(',') if size]
+                       for group in match.groups()[1:])
+    return misshapen_name(match[1], found, expected)
 
 
 def build_teacher(teacher: Union[BaseModel, dict], checkpoint: Optional[str],
@@ -114,9 +127,20 @@ def build_teacher(teacher: Union[BaseModel, dict], checkpoint: Optional[str],
     elif not (built or random_teacher):
         raise ConfigError('teacher_ckpt is missing: a teacher with random weights teaches nothing; '
                           'name its checkpoint, or set random_teacher=True if that is meant')
-    if not random_teacher:
+    if random_teacher and not (built or awaits_weights(teacher)):
+        _init_quietly(teacher)  # now: when the runner does so, its BatchNorm may be fused
+    elif not random_teacher:
         teacher.is_init = True  # or the runner's init_weights would overwrite what is loaded
     return teacher
+
+
+def _init_quietly(teacher: BaseModel) -> None:
+    """Without mmengine's line for each weight, which is of use for the student only."""
+    teacher._dump_init_info = lambda *_: None
+    try:
+        teacher.init_weights()
+    finally:
+        del teacher._dump_init_info
 
 
 def awaits_weights(teacher: BaseModel) -> bool:
@@ -125,26 +149,17 @@ def awaits_weights(teacher: BaseModel) -> bool:
                                        for module in teacher.modules())
 
 
-def fuse(teacher: nn.Module, read: Callable[[], Dict[str, list]]) -> None:
-    """Fold every BatchNorm into the convolution before it; what is read must not change by more.
+def in_format(inputs: Any, teacher: nn.Module, channels_last: bool) -> Any:
+    """The batch in the precision and memory format that the teacher runs in.
 
     Args:
-        teacher (nn.Module): A teacher in evaluation mode; changed in place.
-        read (Callable): Runs it on a fixed input and returns what is read, by place.
+        inputs (Tensor | list[Tensor]): ``[N, C, H, W]``; of self-supervised models one a view.
+            Tokens have no memory format.
+        teacher (nn.Module): In the precision that it runs in.
+        channels_last (bool): Whether it runs in channels_last.
     """
-    before = read()
-    fuse_conv_bn(teacher)
-    after = read()
-    for place, outputs in before.items():
-        for a, b in zip(tensors_of(outputs), tensors_of(after[place])):
-            if (a - b).abs().max() > 1e-3 * a.abs().max():
-                raise ConfigError(
-                    f'teacher_fuse_bn: fusing changes what is read at {place!r} by more than '
-                    'rounding (its layers do not run in the order conv, norm); set '
-                    'teacher_fuse_bn=False')
-
-
-def in_format(inputs: Tensor, teacher: nn.Module, channels_last: bool) -> Tensor:
-    """The batch in the precision and memory format that the teacher runs in."""
+    if isinstance(inputs, (list, tuple)):
+        return type(inputs)(in_format(view, teacher, channels_last) for view in inputs)
     inputs = inputs.to(next(teacher.parameters()).dtype)
-    return inputs.contiguous(memory_format=torch.channels_last) if channels_last else inputs
+    return inputs.contiguous(memory_format=torch.channels_last) \
+        if channels_last and inputs.ndim == 4 else inputs

@@ -5,7 +5,7 @@ from typing import Any, Dict, Optional
 from mmengine.model import BaseModel
 
 from ...errors import ConfigError
-from .build import DTYPES, awaits_weights
+from .build import DTYPES
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,12 @@ class TeacherOptions:
         """Whether BatchNorm may be folded into the teacher's convolutions.
 
         Args:
-            teacher (BaseModel): Built; weights that an ``init_cfg`` loads later forbid it.
+            teacher (BaseModel): Built; weights that ``init_weights`` sets later forbid it.
 
         Raises:
             ConfigError: ``teacher_fuse_bn=True``, and it may not.
         """
-        possible = (self.teacher_norm_eval and not self.is_saved and not awaits_weights(teacher))
+        possible = self.teacher_norm_eval and not self.is_saved and teacher.is_init
         if self.teacher_fuse_bn and not possible:
             raise ConfigError('teacher_fuse_bn=True needs teacher_norm_eval=True, '
                               'teacher_trainable=False, save_teacher=False, and the weights of '

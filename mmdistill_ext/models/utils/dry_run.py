@@ -1,6 +1,6 @@
 """One forward on a tiny input, to learn shapes and to find tensors that get overwritten."""
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from typing import Iterable, List
+from typing import Dict, Iterable, Iterator, List
 
 import torch
 from mmengine.structures import BaseDataElement, InstanceData
@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from ...errors import ConfigError, nearest
 
 # Pixels. At 128 the coarsest of the usual FPN levels (stride 128) still has one; the others are for
-# networks that take one size only, or none below it (VGG's classifier, Swin's window).
-SIZES = (128, 224, 256, 384)
+# networks that take one size only, none below it, or none above (VGG's classifier, Swin's window,
+# LeNet).
+FIRST, SIZES = 128, (32, 64, 128, 224, 256, 384)
 
 
 class Outputs(dict):
@@ -21,7 +22,7 @@ class Outputs(dict):
     Attributes:
         size (int): Height and width of the images that gave them.
     """
-    size = SIZES[0]
+    size = FIRST
 
 
 def get_module(model: nn.Module, name: str, what: str) -> nn.Module:
@@ -80,34 +81,60 @@ def untouched(model: nn.Module):
                 buffer.copy_(value)
 
 
-def tiny_batch(model: nn.Module, size: int):
-    """Two tiny images for ``model``, in its dtype, and data samples for detectors and losses."""
+def channels_of(model: nn.Module) -> List[int]:
+    """The numbers of channels that images may have, the likeliest first.
+
+    What the data preprocessor says counts more than the first weight, which may belong to slices of
+    an image (YOLOX's Focus) or be a table of positions.
+    """
+    mean = getattr(getattr(model, 'data_preprocessor', None), 'mean', None)
+    said = [mean.numel()] if isinstance(mean, Tensor) else []
+    first = [p.shape[1] for p in model.parameters() if p.ndim == 4][:1]
+    return list(dict.fromkeys([*said, 3, *first]))
+
+
+def sizes_of(model: nn.Module, first: int = FIRST) -> List[int]:
+    """The sizes to try: from ``first`` up, then below, with the one a transformer is built for."""
+    backbone = getattr(model, 'backbone', None)
+    parts = [] if backbone is None else [backbone, *backbone.children()]
+    fixed = {max(size) if isinstance(size, (tuple, list)) else size for part in parts
+             for size in (getattr(part, 'img_size', None), getattr(part, 'init_input_size', None))
+             if size}
+    return sorted({*SIZES, *fixed, first}, key=lambda size: (size < first, abs(size - first)))
+
+
+def tiny_images(model: nn.Module, first: int = FIRST, images: int = 2) -> Iterator[Tensor]:
+    """Batches to try a network on, in its dtype, the likeliest first.
+
+    Args:
+        model (nn.Module): The network.
+        first (int): The size to try first. Defaults to 128.
+        images (int): How many in a batch. Defaults to 2.
+    """
     like = next(model.parameters())
-    channels = next((p.shape[1] for p in model.parameters() if p.ndim == 4), 3)  # the first conv's
-    generator = torch.Generator().manual_seed(0)
-    inputs = torch.randn(2, channels, size, size, generator=generator).to(like)
-    shape = (size, size)
+    for channels in channels_of(model):
+        for size in sizes_of(model, first):
+            generator = torch.Generator().manual_seed(0)
+            yield torch.randn(images, channels, size, size, generator=generator).to(like)
+
+
+def samples_for(inputs: Tensor) -> List[BaseDataElement]:
+    """Data samples for detectors and losses."""
+    shape = tuple(inputs.shape[2:])
     samples = []
     for _ in inputs:
         sample = BaseDataElement(metainfo=dict(
             img_shape=shape, ori_shape=shape, pad_shape=shape, batch_input_shape=shape,
             scale_factor=(1., 1.)))
         sample.gt_instances = InstanceData(
-            bboxes=like.new_zeros(0, 4, dtype=torch.float), labels=torch.zeros(0).long())
+            bboxes=inputs.new_zeros(0, 4, dtype=torch.float), labels=torch.zeros(0).long())
         sample.gt_label = torch.zeros(1).long()
         samples.append(sample)
-    return inputs, samples
-
-
-def sizes_of(model: nn.Module, smallest: int) -> List[int]:
-    """The sizes to try: the usual ones, and the one that a transformer was built for."""
-    fixed = getattr(getattr(model, 'backbone', None), 'img_size', SIZES[0])
-    fixed = fixed if isinstance(fixed, int) else max(fixed)
-    return sorted(size for size in {*SIZES, smallest, fixed} if size >= smallest)
+    return samples
 
 
 def dry_run(model: nn.Module, places: Iterable[str], what: str,
-            smallest: int = SIZES[0], in_loss: bool = False) -> Outputs:
+            first: int = FIRST, in_loss: bool = False) -> Outputs:
     """Run ``model`` once and return what the modules named in ``places`` gave.
 
     Only as far as needed: backbone and neck where that reaches all places, else the whole
@@ -118,28 +145,32 @@ def dry_run(model: nn.Module, places: Iterable[str], what: str,
         model (nn.Module): A model of mmengine's kind.
         places (Iterable[str]): Module names.
         what (str): Who asks, for messages.
-        smallest (int): The first size to try.
+        first (int): The size to try first.
         in_loss (bool): Whether a module that runs in the model's loss only will do. Defaults to
             False.
     """
     places = list(places)
     for place in places:
         get_module(model, place, what)
-    sizes = sizes_of(model, smallest)
-    for size in sizes:
+    reasons: Dict[int, str] = {}  # by channels
+    largest = max(sizes_of(model, first))  # of which the least depends on the size
+    for inputs in tiny_images(model, first):
         try:
-            return _run(model, places, what, size, in_loss)
+            return _run(model, places, what, inputs, in_loss)
         except ConfigError:
             raise
         except Exception as error:
-            reason, last = (str(error) or type(error).__name__).splitlines()[0], error
+            last = error
+            if inputs.shape[-1] == largest:
+                reasons[inputs.shape[1]] = (str(error) or type(error).__name__).splitlines()[0]
+    found = '; '.join(f'with {channels} channels {reason}' for channels, reason in reasons.items())
     raise ConfigError(f'{what}: {type(model).__name__} does not run on images of '
-                      f'{", ".join(map(str, sizes))} pixels: {reason}') from last
+                      f'{", ".join(map(str, sizes_of(model, first)))} pixels: {found}') from last
 
 
-def _run(model: nn.Module, places: List[str], what: str, size: int, in_loss: bool) -> Outputs:
+def _run(model: nn.Module, places: List[str], what: str, inputs: Tensor, in_loss: bool) -> Outputs:
     outputs = Outputs({place: [] for place in places})
-    outputs.size = size
+    outputs.size = inputs.shape[-1]
     recorded = []  # (place, tensor, its version then)
     overwriting = set()  # modules with inplace=True that receive one of them
     with ExitStack() as hooks, untouched(model):
@@ -165,7 +196,7 @@ def _run(model: nn.Module, places: List[str], what: str, size: int, in_loss: boo
             if getattr(module, 'inplace', False) is True:
                 hooks.callback(module.register_forward_pre_hook(watch).remove)
 
-        inputs, samples = tiny_batch(model, size)
+        samples = samples_for(inputs)
         if hasattr(model, 'extract_feat'):
             model.extract_feat(inputs)
         for mode in ('tensor', 'loss') if in_loss else ('tensor', ):
@@ -186,7 +217,7 @@ def _run(model: nn.Module, places: List[str], what: str, size: int, in_loss: boo
     for module in overwriting:
         module.inplace = False
     if changed and overwriting:
-        return _run(model, places, what, size, in_loss)  # is it the last one that overwrites?
+        return _run(model, places, what, inputs, in_loss)  # is it the last one that overwrites?
     if changed:
         raise ConfigError(f'{what}: {type(model).__name__} overwrites the output of {changed[0]!r} '
                           'after it is computed (as in `out += identity`); name the module that '

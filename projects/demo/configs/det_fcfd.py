@@ -1,4 +1,4 @@
-# FCFD with the dense heads as lenses.
+# FCFD: both features through both dense heads.
 _base_ = '_base_/det.py'
 
 model = dict(

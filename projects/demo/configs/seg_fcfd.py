@@ -1,4 +1,4 @@
-# FCFD with the decode heads as lenses.
+# FCFD: both features through both decode heads.
 _base_ = '_base_/seg.py'
 
 model = dict(

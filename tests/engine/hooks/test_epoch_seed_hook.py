@@ -102,7 +102,7 @@ def test_another_seed_draws_nothing_of_this_one(tmp_path):
     (dict(workers=1, persistent=True), 'EpochSeedHook: train_dataloader.persistent_workers=True '
      'keeps random states that no checkpoint holds; set it to False'),
     (dict(save_by_epoch=False), 'EpochSeedHook: CheckpointHook(by_epoch=False) saves within an '
-     'epoch, which a resumed run begins anew; by_epoch=True would fit, or training that counts '
+     'epoch, which a resumed run begins anew; expected by_epoch=True, or training that counts '
      'iterations (train_cfg.by_epoch=False)')])
 def test_what_cannot_be_repeated_is_refused(tmp_path, fields, message):
     with pytest.raises(ConfigError) as error:

@@ -71,8 +71,8 @@ def test_wrong_phases_are_named(phases, message):
 class Images(Dataset):
     """Eight images of noise, as a dataloader's dataset."""
 
-    def __init__(self):
-        data = batch('cls', 8, 32)
+    def __init__(self, task):
+        data = batch(task, 8, 32)
         self.items = list(zip(data['inputs'], data['data_samples']))
 
     def __len__(self):
@@ -124,7 +124,8 @@ class Watch(LossWeightHook):
         self.seen.append(self.factor)
 
 
-def runner_of(work_dir, hook, model=None, by_epoch=True, until=3, resume=False, name='run'):
+def runner_of(work_dir, hook, model=None, by_epoch=True, until=3, resume=False, name='run',
+              task='cls'):
     torch.manual_seed(0)
     if by_epoch:  # two iterations an epoch
         train_cfg = dict(by_epoch=True, max_epochs=until)
@@ -133,7 +134,7 @@ def runner_of(work_dir, hook, model=None, by_epoch=True, until=3, resume=False, 
     return Runner(
         model=build(model or teacher_free()), work_dir=str(work_dir), resume=resume,
         train_cfg=train_cfg, optim_wrapper=dict(optimizer=dict(type='SGD', lr=.01, momentum=.9)),
-        train_dataloader=dict(batch_size=4, num_workers=0, dataset=Images(),
+        train_dataloader=dict(batch_size=4, num_workers=0, dataset=Images(task),
                               sampler=dict(type='DefaultSampler' if by_epoch else 'InfiniteSampler',
                                            shuffle=True)),
         default_hooks=dict(
@@ -202,6 +203,22 @@ def test_a_loss_of_mmrazor(tmp_path, name):
     assert logged[0] > 0 and logged[1] == pytest.approx(logged[0] / 2, rel=1e-6)
 
 
+def test_all_terms_of_a_loss_that_gives_a_dict(tmp_path):
+    """FCFD's heads compare two outputs with ``loss_func``."""
+    model = dict(_scope_='mmrazor', type='FCFDSeg', architecture=model_config('seg'),
+                 teacher=model_config('seg', 16), random_teacher=True)
+    logged = []
+    for factor in (1., .5):
+        hook = Watch(loss='loss_func', phases=[dict(begin=0, end=1, start=factor, stop=factor)])
+        run = runner_of(tmp_path / str(factor), hook, model, until=1, task='seg')
+        run.train()
+        logged.append({name: run.message_hub.get_scalar(f'train/fcfd.{name}').data[0][0]
+                       for name in ('loss_app', 'loss_kd_kl', 'loss_s2t_kl', 'loss_t2s_kl')})
+    plain, halved = logged
+    assert min(plain.values()) > 0 and halved.pop('loss_app') == plain.pop('loss_app')
+    assert halved == pytest.approx({name: value / 2 for name, value in plain.items()}, rel=1e-6)
+
+
 def test_a_task_loss_under_its_module_name(tmp_path):
     hook = Watch(loss='architecture.head.loss_module',
                  phases=[dict(begin=0, end=1, start=0., stop=0.)])
@@ -218,7 +235,7 @@ def test_a_task_loss_under_its_module_name(tmp_path):
     ([hook_config()], False, 'by_epoch=True, but training counts iterations'),
     ([hook_config(loss='architecture.backbone')], True, 'ResNet gives a tuple, not a loss'),
     ([hook_config(phases=[dict(DECAY, end=11)])], True,
-     'phase 0 ends at 11, but training at 10; an end until then would fit'),
+     'phase 0 ends at 11, but training at 10; expected an end before that'),
 ])
 def test_mistakes_stop_the_run(tmp_path, hooks, by_epoch, message):
     run = runner_of(tmp_path / 'run', hooks[0], by_epoch=by_epoch, until=10)

@@ -112,6 +112,41 @@ def test_train_leaves_the_teacher_in_evaluation_mode_unless_asked():
     assert not any(m.training for m in asked.eval().modules())
 
 
+def levit_teacher(**fields):
+    """A teacher with attention whose biases are cached when its mode becomes evaluation."""
+    teacher = dict(_scope_='mmpretrain', type='ImageClassifier',
+                   data_preprocessor=model_config('cls')['data_preprocessor'],
+                   backbone=dict(type='LeViT', arch='128s', img_size=128),
+                   neck=dict(type='GlobalAveragePooling'),
+                   head=dict(type='LeViTClsHead', num_classes=5, in_channels=384,
+                             distillation=False, loss=dict(type='CrossEntropyLoss')))
+    link = dict(student='head.fc', teacher='head.head', loss=dict(type='KLDivergence'))
+    return algorithm('cls', link, teacher=teacher, **fields)
+
+
+@pytest.mark.parametrize('fields', [{}, dict(teacher_norm_eval=False), dict(teacher_dtype='bf16')])
+def test_modules_of_the_teacher_that_do_more_in_train_than_set_a_flag(fields):
+    model = levit_teacher(**fields)
+    attention = model.teacher.backbone.stages[0][0].block
+    with torch.no_grad():
+        attention.attention_biases.normal_()
+    for _ in range(3):  # as each epoch, and each validation
+        model.eval().train()
+        biases = attention.attention_biases[:, attention.attention_bias_idxs]
+        assert torch.equal(attention.ab, biases) and not attention.training
+    norms = [m for m in model.teacher.modules() if isinstance(m, torch.nn.BatchNorm1d)]
+    assert norms and all(m.training == ('teacher_norm_eval' in fields) for m in norms)
+    alone = copy.deepcopy(model.teacher)
+    images = model.data_preprocessor(batch('cls', size=128), True)['inputs']
+    expected = alone(images.to(attention.attention_biases.dtype), mode='tensor')
+    seen = []
+    model.teacher.head.head.register_forward_hook(  # before the one that ends the forward
+        lambda _, __, output: seen.append(output), prepend=True)
+    losses = losses_of(model, 'cls', batch('cls', size=128))
+    assert torch.isfinite(losses['distill.loss_feat'])
+    assert torch.equal(seen[0], expected)
+
+
 def stock_of(model, type_, task, **fields):
     stock_config = config(task, type=type_, **fields)
     del stock_config['random_teacher']
@@ -263,8 +298,8 @@ def test_a_checkpoint_that_does_not_fit_is_refused_with_the_keys(tmp_path):
     weights['head.fc.weight'] = torch.zeros(7, 128)
     weights['head.extra'] = torch.zeros(1)
     message = refused(random_teacher=False, teacher_ckpt=save(tmp_path, weights))
-    for part in ['1 missing: backbone.conv1.weight', '1 unexpected: head.extra',
-                 '1 misshapen: head.fc.weight (checkpoint [7, 128], teacher [5, 128])']:
+    for part in ['1 missing (backbone.conv1.weight); 1 unexpected (head.extra); ',
+                 '1 of another shape (head.fc.weight (7, 128) instead of (5, 128))']:
         assert part in message
 
 
@@ -357,6 +392,45 @@ def test_a_copy_and_a_model_read_from_disk_record_into_buffers_of_their_own(tmp_
             next(iter(other.distiller.teacher_recorders.recorders.values()))
 
 
+def bytes_beside(model, call):
+    """Of the tensors that ``call()`` returns, the memory that ``model`` does not have."""
+    own = {t.untyped_storage().data_ptr() for t in tensors_in(model)}
+    added = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes()
+             for t in tensors_in(call())}
+    return sum(size for place, size in added.items() if place not in own)
+
+
+def tensors_in(model):
+    return [*model.parameters(), *model.buffers()]
+
+
+@pytest.mark.parametrize('fields', [{}, dict(teacher_norm_eval=False)])
+def test_a_moving_average_holds_no_second_teacher(fields):
+    model = algorithm('cls', teacher_width=32, **fields)
+    weights = sum(p.nbytes for p in model.teacher.parameters())
+    trained = sum(t.nbytes for t in tensors_in(model)) - weights
+    added = bytes_beside(model, lambda: ExponentialMovingAverage(model))
+    assert added == trained + 8 < .2 * weights  # and the count of its steps
+
+
+def test_a_teacher_that_is_trained_is_copied():
+    model = algorithm('cls', teacher_trainable=True)
+    everything = sum(t.nbytes for t in tensors_in(model))
+    assert bytes_beside(model, lambda: copy.deepcopy(model)) == everything
+
+
+def test_moving_a_copy_leaves_the_model_where_it_is():
+    """A moving average may be kept on another device."""
+    model = algorithm('cls')
+    other = copy.deepcopy(model).double()
+    assert {p.dtype for p in model.parameters()} == {torch.float}
+    assert {p.dtype for p in other.parameters()} == {torch.double}
+    average = ExponentialMovingAverage(model, device=torch.device('meta'))
+    assert {p.device.type for p in average.module.parameters()} == {'meta'}
+    assert {p.device.type for p in model.parameters()} == {'cpu'}
+    assert all(p.requires_grad for p in model.student.parameters())
+
+
 def test_keys_of_older_releases_are_understood(tmp_path):
     """DCN's offsets as mmdet 1 named them; a position embedding of another image size."""
     config = model_config('det', 16)
@@ -376,8 +450,30 @@ def test_keys_of_older_releases_are_understood(tmp_path):
     vit['backbone']['img_size'] = 96
     load_strictly(build(vit), path)
     vit['backbone']['arch']['embed_dims'] = 32
-    with pytest.raises(ConfigError, match=r'cls_token \(checkpoint \[1, 1, 16\], teacher \['):
+    with pytest.raises(ConfigError, match=r'cls_token \(1, 1, 16\) instead of \('):
         load_strictly(build(vit), path)
+
+
+SWIN = dict(_scope_='mmpretrain', type='ImageClassifier', backbone=dict(
+    type='SwinTransformerV2', img_size=64, window_size=[4, 4, 2, 2], arch=dict(
+        embed_dims=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 1, 1], extra_norm_every_n_blocks=0)))
+
+
+@pytest.mark.parametrize('published', [True, False])
+def test_what_a_model_recomputes_is_not_missing(tmp_path, published):
+    """Swin V2's own hook drops two tables from what is loaded, so some files lack them."""
+    source = build(SWIN).state_dict()
+    tables = [key for key in source if key.rsplit('.')[-1] in ('relative_position_index',
+                                                               'relative_coords_table')]
+    assert len(tables) == 8
+    if not published:
+        source = {key: value for key, value in source.items() if key not in tables}
+    teacher = build(SWIN)
+    load_strictly(teacher, save(tmp_path, source))
+    assert all(torch.equal(teacher.state_dict()[key], value) for key, value in source.items())
+    del source['backbone.stages.0.blocks.0.attn.w_msa.qkv.weight']
+    with pytest.raises(ConfigError, match='1 missing .*qkv.weight'):
+        load_strictly(teacher, save(tmp_path, source))
 
 
 def test_a_checkpoint_that_does_not_count_batches_fits(tmp_path):
@@ -392,7 +488,7 @@ def test_pretrained_is_loaded_as_strictly_as_teacher_ckpt(monkeypatch):
     monkeypatch.setattr('mmdistill_ext.models.teacher.build.read_checkpoint',
                         lambda path: ({path.rsplit('/', 1)[-1]: torch.zeros(1)}, None))
     message = refused(random_teacher=False, teacher=teacher)
-    assert '1 unexpected: resnet18_8xb32_in1k_' in message and 'missing: backbone.conv1' in message
+    assert '1 unexpected (resnet18_8xb32_in1k_' in message and 'missing (backbone.conv1' in message
 
 
 # What makes a teacher cheap
@@ -493,6 +589,26 @@ def test_a_teacher_whose_init_cfg_is_loaded_later_is_not_fused_before(tmp_path):
     for key, value in model.teacher.backbone.state_dict().items():
         assert torch.equal(value, source.backbone.state_dict()[key]), key
     assert 'init_cfg' in refused(teacher=teacher, teacher_fuse_bn=True)
+
+
+@pytest.mark.parametrize('task', TASKS)
+def test_a_random_teacher_is_initialised_before_it_is_fused(task):
+    """As its ``init_cfg`` says: the runner does so after the fusing, where no BatchNorm is left."""
+    teacher = model_config(task, 16)
+    constant = dict(type='Constant', layer='BatchNorm2d', val=2., bias=1.)
+    teacher['backbone']['init_cfg'] = [dict(type='Kaiming', layer='Conv2d'), constant]
+    plain, fused = (algorithm(task, teacher=teacher, teacher_channels_last=False,
+                              teacher_fuse_bn=fuse) for fuse in (False, True))
+    weights = copy.deepcopy(fused.teacher.state_dict())
+    for model in (plain, fused):
+        model.init_weights()  # as the runner does
+    assert all(torch.equal(value, weights[key])
+               for key, value in fused.teacher.state_dict().items())
+    norms = [m for m in plain.teacher.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert norms[0].bias.eq(1).all()
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    for a, b in zip(*(model.teacher.extract_feat(images) for model in (plain, fused))):
+        assert torch.dist(a, b) < 1e-4 * a.norm()
 
 
 # A teacher with a normalisation of its own
@@ -619,22 +735,3 @@ def test_features_do_not_outlive_the_step():
     losses_of(model, 'cls')
     for recorders in (model.distiller.student_recorders, model.distiller.teacher_recorders):
         assert not any(r.data_buffer for r in recorders.recorders.values())
-
-
-def test_a_frozen_teacher_is_told_that_it_is_evaluated():
-    """TinyViT computes its position biases when it is, and drops them when it is trained."""
-    tiny = dict(
-        _scope_='mmpretrain', type='ImageClassifier',
-        backbone=dict(type='TinyViT', img_size=(128, 128), window_size=[4, 4, 4, 4],
-                      arch=dict(channels=[8, 8, 16, 16], num_heads=[1, 1, 2, 2],
-                                depths=[1, 1, 1, 1])),
-        head=dict(type='LinearClsHead', num_classes=5, in_channels=16))
-    link = dict(student='backbone', teacher='backbone', connector='MLPConnector',
-                loss='FeatureL2Loss')
-    model = algorithm('cls', link, architecture=tiny, teacher=tiny)
-    images = torch.rand(2, 3, 128, 128)
-    with torch.no_grad():
-        expected = copy.deepcopy(model.teacher).eval().extract_feat(images)[-1]
-        for mode in (True, False, True):
-            model.train(mode)
-            assert torch.equal(model.teacher.extract_feat(images)[-1], expected)

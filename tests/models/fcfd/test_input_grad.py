@@ -56,6 +56,27 @@ def test_same_output_and_gradient(inplace, dtype):
     assert all(parameter.requires_grad for parameter in lean.parameters())
 
 
+class ByName(nn.Module):
+    """As mmseg's DMNet calls it."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4, 1, 3, 3))
+
+    def forward(self, x):
+        x = F.conv2d(input=x, weight=self.weight, stride=1, groups=4, padding=1)
+        return F.relu(input=x, inplace=False)
+
+
+def test_functions_called_with_pytorchs_names():
+    torch.manual_seed(0)
+    net, x = ByName(), torch.randn(2, 4, 5, 5, requires_grad=True)
+    expected, = torch.autograd.grad(net(x).square().sum(), x)
+    with input_grad_only(net):
+        through = net(x)
+    assert torch.equal(torch.autograd.grad(through.square().sum(), x)[0], expected)
+
+
 def test_flags_are_restored_after_an_error():
     net = Net(False)
     net.fc.requires_grad_(False)

@@ -7,6 +7,7 @@ import torch
 from mmengine.model import convert_sync_batchnorm
 from torch import nn
 
+from mmdistill_ext.errors import ConfigError
 from mmdistill_ext.models.fcfd.path_stats import PathStats
 
 
@@ -143,3 +144,42 @@ def test_no_batch_norm_at_all():
     with stats.on('s2t_1'):
         assert net(data(1)).shape == (4, 4, 6, 6)
     assert not stats.state_dict()
+
+
+class Counter(nn.Module):
+    """Moves a buffer in training, in place or by a new one, as no BatchNorm does."""
+
+    def __init__(self, in_place):
+        super().__init__()
+        self.in_place = in_place
+        self.register_buffer('seen', torch.zeros(1))
+
+    def forward(self, x):
+        if self.training and self.in_place:
+            self.seen += 1
+        elif self.training:
+            self.seen = self.seen + 1
+        return x
+
+
+@pytest.mark.parametrize('in_place', [True, False])
+def test_another_buffer_that_moves_is_an_error(in_place):
+    net = network().append(Counter(in_place)).train()
+    stats = stats_of(net)
+    with pytest.raises(ConfigError, match="path s2t_1: '5' of the Counter moves its buffer 'seen'"):
+        with stats.on('s2t_1'):
+            net(data(1))
+    assert net[1].running_mean.abs().max() == 0
+    net.eval(), stats.eval()
+    with stats.on('t2s_1'):
+        net(data(1))
+
+
+def test_buffers_that_are_set_once_are_fine():
+    """Position tables are resized for the images at hand, on the pure path first."""
+    net = network().append(Counter(True)).train()
+    stats = stats_of(net)
+    net(data(1))
+    net[5].forward = lambda x: x
+    with stats.on('s2t_1'):
+        net(data(1))

@@ -247,7 +247,24 @@ def changed(config, **fields):
     return config
 
 
+def crowd(channels=8):
+    """CrowdDet: two instances for each proposal."""
+    config = rcnn(channels)
+    config['roi_head'].update(type='MultiInstanceRoIHead')
+    config['roi_head']['bbox_head'] = dict(
+        type='MultiInstanceBBoxHead', in_channels=channels, fc_out_channels=8, roi_feat_size=3,
+        num_classes=4, bbox_coder=dict(type='DeltaXYWHBBoxCoder'))
+    return config
+
+
+SEESAW = rcnn(loss_cls=dict(type='SeesawLoss', num_classes=4))
 WRONG = {
+    'two instances': (crowd(), crowd(12), 'FCFDRoI, student: MultiInstanceBBoxHead gives the class '
+                                          'logits of 2 instances'),
+    'two instances in the teacher': (rcnn(), crowd(12), 'teacher: MultiInstanceBBoxHead gives'),
+    'two softmaxes': (SEESAW, SEESAW, 'FCFDRoI, student: Shared2FCBBoxHead with SeesawLoss does '
+                                      'not turn'),
+    'two softmaxes in the teacher': (rcnn(), SEESAW, 'teacher: Shared2FCBBoxHead with SeesawLoss'),
     'classes': (rcnn(), rcnn(num_classes=7), 'the number of classes.* is 4, .* 7'),
     'boxes': (rcnn(), rcnn(reg_class_agnostic=True), 'reg_class_agnostic.* is False, .* True'),
     'cascade': (rcnn(), cascade(), 'reg_class_agnostic.* is False, .* True'),
@@ -275,6 +292,16 @@ def test_what_does_not_fit_is_an_error_when_the_model_is_built(case):
     with pytest.raises(ConfigError, match=message) as error:
         algorithm('FCFDRoI', student, teacher)
     assert '\n' not in str(error.value)
+
+
+def test_strides_and_scales_of_boxes_as_a_tuple_in_one_config_and_a_list_in_the_other():
+    coder = dict(type='DeltaXYWHBBoxCoder', target_means=(0., 0., 0., 0.),
+                 target_stds=(.1, .1, .2, .2))
+    teacher = changed(rcnn(), roi_head__bbox_roi_extractor__featmap_strides=(4, 8, 16, 32),
+                      roi_head__bbox_head__bbox_coder=coder)
+    model = algorithm('FCFDRoI', rcnn(), teacher)
+    deltas = torch.randn(3, 16).double()
+    assert model.rescaled(deltas) is deltas
 
 
 def test_inheriting():

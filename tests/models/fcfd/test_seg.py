@@ -186,6 +186,32 @@ def test_what_does_not_fit_is_an_error_when_the_model_is_built(case):
     assert '\n' not in str(error.value)
 
 
+def ema_net(width=8):
+    config = segmentor(width)
+    del config['decode_head']['pool_scales']
+    config['decode_head'].update(type='EMAHead', ema_channels=16, num_bases=4, num_stages=2)
+    return config
+
+
+@pytest.mark.parametrize('norm_eval', [True, False])
+def test_a_student_that_moves_other_buffers_than_batch_norms_is_refused(norm_eval):
+    model = algorithm('FCFDSeg', ema_net(), segmentor(12), teacher_norm_eval=norm_eval)
+    with pytest.raises(ConfigError) as error:
+        step(model)
+    assert str(error.value) == (
+        "FCFD, path t2s: 'decode_head.ema_module' of the EMAHead moves its buffer 'bases' in "
+        'training, and would move it on this path too; expected a network in which BatchNorm alone '
+        'moves buffers')
+
+
+@pytest.mark.parametrize('norm_eval', [True, False])
+def test_a_teachers_other_buffers_do_not_move(norm_eval):
+    model = algorithm('FCFDSeg', segmentor(), ema_net(12), teacher_norm_eval=norm_eval)
+    before = model.teacher.decode_head.ema_module.bases.clone()
+    step(model)
+    assert torch.equal(model.teacher.decode_head.ema_module.bases, before)
+
+
 def test_fused_and_half_precision_teachers_give_finite_losses():
     model = algorithm('FCFDSeg', *PAIRS['PSPNet'], teacher_dtype='bf16').float()
     model.teacher.backbone.bfloat16()

@@ -6,6 +6,7 @@ import pytest
 import torch
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS as ROOT
+from mmengine.runner.activation_checkpointing import turn_on_activation_checkpointing
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import nn
@@ -152,6 +153,19 @@ def test_vgg_with_fully_connected_layers_needs_larger_images():
     assert torch.equal(net.run(0, x)[-1], model(x))
 
 
+@pytest.mark.parametrize('backbone, channels, size', [
+    (dict(type='ResNet', depth=18, base_channels=8, stem_channels=8, in_channels=1), 64, 64),
+    (dict(type='SwinTransformerV2', img_size=256, window_size=[16, 16, 16, 8], arch=dict(
+        embed_dims=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 1, 1], extra_norm_every_n_blocks=0)),
+     64, 256)])
+def test_a_network_for_grey_images_or_of_one_size_is_cut(backbone, channels, size):
+    model = classifier(backbone, channels).eval()
+    net = StagedNetwork(model)
+    assert net.features[0].image == size
+    x = torch.randn(2, backbone.get('in_channels', 3), size, size)
+    assert torch.equal(net.run(0, x)[-1], model(x))
+
+
 @pytest.mark.parametrize('name, stages', [
     ('resnet', ['backbone.layer1.0', 'backbone.layer2', 'backbone.layer4.1']),
     ('resnet', ['backbone.relu', 'backbone.layer3']),
@@ -214,6 +228,17 @@ def test_an_error_on_the_way_leaves_the_network_as_it_was():
     model.backbone.fails = False
     assert torch.equal(model(x), logits)
     assert all(not module._forward_hooks for module in model.modules())
+
+
+def test_a_stage_inside_a_checkpointed_module_is_refused():
+    model = network('resnet')
+    net = StagedNetwork(model, ['backbone.layer2', 'backbone.layer3.0', 'backbone.layer4'])
+    with net.recording() as own:
+        model(images())
+    turn_on_activation_checkpointing(model, ['backbone.layer3'])
+    assert len(net.run(1, own.features[0])) == 3
+    with pytest.raises(ConfigError, match='lies in .backbone.layer3., which is checkpointed'):
+        net.run(2, own.features[1])
 
 
 def test_images_of_another_shape_from_step_to_step():

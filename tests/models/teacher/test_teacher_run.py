@@ -66,6 +66,31 @@ def test_the_batch_is_in_the_teachers_memory_format(channels_last):
     assert formats == [channels_last]
 
 
+MOCO = dict(
+    _scope_='mmpretrain', type='MoCo', queue_len=8, feat_dim=8, momentum=.1,
+    data_preprocessor=dict(type='SelfSupDataPreprocessor', mean=[120.] * 3, std=[60.] * 3),
+    backbone=model_config('cls')['backbone'],
+    neck=dict(type='MoCoV2Neck', in_channels=64, hid_channels=8, out_channels=8,
+              with_avg_pool=True),
+    head=dict(type='ContrastiveHead', loss=dict(type='CrossEntropyLoss')))
+
+
+@pytest.mark.parametrize('dtype', [None, 'bf16'])
+def test_a_batch_of_several_views(dtype):
+    model = build(dict(
+        type='LeanTeacherDistill', architecture=MOCO, teacher=MOCO, random_teacher=True,
+        teacher_dtype=dtype, distiller=dict(
+            type='LinkDistiller', links=dict(loss_feature=LINK)))).train()
+    views = [torch.stack(batch('cls', size=size)['inputs']) for size in (64, 32)]
+    data = dict(inputs=views, data_samples=batch('cls')['data_samples'])
+    seen = []
+    model.teacher.backbone.register_forward_pre_hook(lambda _, args: seen.extend(args))
+    losses = model(**model.data_preprocessor(data, True), mode='loss')
+    assert torch.isfinite(losses['distill.loss_feature'])
+    assert [x.dtype for x in seen] == [torch.bfloat16 if dtype else torch.float32]
+    assert all(x.is_contiguous(memory_format=torch.channels_last) for x in seen)
+
+
 DRAWS = dict(random=random.random, numpy=np.random.rand, torch=lambda: torch.rand(1).item())
 
 

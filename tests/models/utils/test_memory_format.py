@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.logging import MMLogger
 
 from mmdistill_ext.errors import ConfigError
+from tests.models.fcfd.heads import rcnn, retina
 from tests.small import batch, build, model_config
 
 LINK = dict(student='backbone.layer4', teacher='backbone.layer4', connector='MLPConnector',
@@ -71,8 +73,63 @@ def test_a_teacher_with_convolutions_in_groups_gains_in_half_precision(fields, e
                        random_teacher=True, **fields,
                        distiller=dict(type='LinkDistiller', links=dict(loss_feat=LINK))))
     assert model.teacher_channels_last is expected
+    assert model.teacher.backbone.conv1.weight.is_contiguous()
+    model(**model.data_preprocessor(batch('cls'), True), mode='loss')  # the first step does it
     weight = model.teacher.backbone.layer1[0].conv2.weight
     assert weight.is_contiguous(memory_format=torch.channels_last) is expected
+
+
+def dmnet():
+    """Its head puts images into the batch's place by a view, which wants contiguous tensors."""
+    config = model_config('seg')
+    config['decode_head'] = dict(
+        type='DMHead', filter_sizes=(1, 3), in_channels=64, in_index=3, channels=8, num_classes=4,
+        norm_cfg=dict(type='BN'), loss_decode=dict(type='CrossEntropyLoss'))
+    return config
+
+
+def ld():
+    """A detector with a teacher of its own, whose ``to`` takes a device only."""
+    config = retina()
+    config.update(type='KnowledgeDistillationSingleStageDetector',
+                  teacher_config=dict(model=retina()))
+    return config
+
+
+@pytest.mark.parametrize('teacher, place, channels_last, said', [
+    (dmnet, 'backbone', True, ''),
+    (dmnet, 'decode_head.bottleneck', False, 'view size is not compatible'),
+    (ld, 'neck', True, ''),
+    (rcnn, 'neck', True, ''),  # the RoIAlign of its head does not run
+    (rcnn, 'roi_head.bbox_head', False, 'RoIAlign of mmcv takes contiguous tensors only')])
+def test_a_teacher_is_in_channels_last_where_what_runs_can(
+        teacher, place, channels_last, said, caplog):
+    logger = MMLogger.get_instance('a test')
+    logger.addHandler(caplog.handler)
+    student = retina if teacher is ld else teacher
+    fields = dict(type='LeanTeacherDistill', architecture=student(), teacher=teacher(),
+                  random_teacher=True, distiller=dict(type='LinkDistiller', links=dict(
+                      loss_feat=dict(student=place, teacher=place, loss='FeatureL2Loss'))))
+    model = build(fields).train()
+    assert model.teacher_channels_last is channels_last
+    logger.removeHandler(caplog.handler)
+    lines = [line for line in caplog.messages if 'channels_last' in line]
+    assert len(lines) == (not channels_last) and all(said in line for line in lines)
+    losses = model(**model.data_preprocessor(batch('seg' if teacher is dmnet else 'det'), True),
+                   mode='loss')
+    weights = [p for p in model.teacher.parameters() if p.ndim == 4 and p.shape[1] > 1
+               and p.shape[2] > 1]
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    assert weights and all(p.is_contiguous(memory_format=memory_format) for p in weights)
+    assert torch.isfinite(losses['distill.loss_feat'])
+    if not channels_last:
+        with pytest.raises(ConfigError, match=f'teacher_channels_last: .*{said}'):
+            build(dict(fields, teacher_channels_last=True))
+
+
+def test_fcfd_on_a_roi_head_keeps_its_teacher_contiguous():
+    model = build(dict(type='FCFDRoI', architecture=rcnn(), teacher=rcnn(), random_teacher=True))
+    assert model.teacher_channels_last is False
 
 
 # Two stages enter with a convolution of 4 and of 8 channels, 1x1 with a stride.

@@ -1,0 +1,64 @@
+"""Activation checkpointing, which runs parts of a forward once more in backward."""
+from typing import Dict, Optional
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from .path_stats import BUFFERS
+
+KEPT = '_statistics_put_aside'
+
+
+def count_once(model: nn.Module) -> None:
+    """Let each BatchNorm layer of ``model`` count a batch in forward only.
+
+    A recomputed layer would count its batch twice and, since a mixed path has ended by then, the
+    batch of a mixed path as one of the pure path. What it returns does not depend on it: in
+    training it normalises by the batch.
+
+    To be called in each training step, because SyncBN replaces layers after building. A layer that
+    is prepared already is left alone.
+
+    Args:
+        model (nn.Module): Student, teacher and bridges.
+    """
+    for layer in model.modules():
+        if isinstance(layer, _BatchNorm) and _put_aside not in layer._forward_pre_hooks.values():
+            layer.register_forward_pre_hook(_put_aside)
+            # Also after an error: PyTorch ends a recomputation by one as soon as it has enough.
+            layer.register_forward_hook(_put_back, always_call=True)
+
+
+def checkpointed(model: nn.Module) -> Optional[str]:
+    """The first module that says it is checkpointed, None if none does.
+
+    Args:
+        model (nn.Module): Its modules may have a flag (``with_cp`` of OpenMMLab,
+            ``use_checkpoint``, ``grad_checkpointing``), a forward that mmengine's
+            ``activation_checkpointing`` replaced, or PyTorch's ``CheckpointWrapper``.
+    """
+    for name, module in model.named_modules():
+        flags = (key for key, value in vars(module).items()
+                 if value is True and (key == 'with_cp' or 'checkpoint' in key))
+        if 'forward' in vars(module) or any(flags) or '_checkpoint_wrapped_module' in \
+                module._modules:
+            return name
+    return None
+
+
+def _recomputing() -> bool:
+    """Whether this runs inside a backward; PyTorch's own checkpointing asks it the same way."""
+    return torch._C._current_graph_task_id() != -1
+
+
+def _put_aside(layer: nn.Module, _) -> None:
+    if layer.training and layer._buffers.get('running_mean') is not None and _recomputing():
+        own: Dict[str, Optional[Tensor]] = {name: layer._buffers[name] for name in BUFFERS}
+        layer.__dict__[KEPT] = own
+        layer._buffers.update({name: value if value is None else value.clone()
+                               for name, value in own.items()})
+
+
+def _put_back(layer: nn.Module, *_) -> None:
+    layer._buffers.update(layer.__dict__.pop(KEPT, {}))
