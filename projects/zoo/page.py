@@ -67,7 +67,8 @@ def lines_of(results: Results) -> List[str]:
             lines += ['', 'Not counted, for they do not train alone on the smallest batch:', '',
                       *(f'- {result["family"]}: {_plain(summary(result).split(": ", 1)[1])}'
                         for result in alone)]
-        untried = [f'`{family}`' for family in families(library) if (library, family) not in results]
+        untried = [f'`{family}`' for family in families(library)
+                   if (library, family) not in results]
         if untried:
             lines += ['', f'{TITLES[library]} not tried yet, {len(untried)}: {", ".join(untried)}.']
         left_out = '; '.join(f'{reason}: {", ".join(f"`{name}`" for name in names)}'
