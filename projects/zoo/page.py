@@ -4,7 +4,7 @@ from typing import Dict, List, Optional
 
 from mmdistill_ext.analysis.tables import write_between
 
-from .families import LEFT_OUT
+from .families import LEFT_OUT, families
 from .run import Results
 
 TITLES = dict(mmdet='Detectors (mmdet)', mmseg='Segmentors (mmseg)',
@@ -67,6 +67,10 @@ def lines_of(results: Results) -> List[str]:
             lines += ['', 'Not counted, for they do not train alone on the smallest batch:', '',
                       *(f'- {result["family"]}: {_plain(summary(result).split(": ", 1)[1])}'
                         for result in alone)]
+        untried = [f'`{family}`' for family in families(library)
+                   if (library, family) not in results]
+        if untried:
+            lines += ['', f'{TITLES[library]} not tried yet, {len(untried)}: {", ".join(untried)}.']
         left_out = '; '.join(f'{reason}: {", ".join(f"`{name}`" for name in names)}'
                              for reason, names in LEFT_OUT[library].items())
         lines += ['', f'Folders left out. {left_out[0].upper()}{left_out[1:]}.'] if group else []

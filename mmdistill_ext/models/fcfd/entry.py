@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
+from ...errors import ConfigError
 from ..utils.dry_run import tensors_of
 
 Given = Dict[str, list]  # by module what its calls gave, of tensors the shape alone
@@ -160,6 +161,12 @@ def entered(model: nn.Module, name: str, entry: Entry, given: Given, feature: Te
         fill (float, optional): What stand-ins are made of. Defaults to any.
     """
     changed = []
+    parts = name.split('.')
+    for depth in range(1, len(parts)):
+        parent = '.'.join(parts[:depth])
+        if 'forward' in vars(model.get_submodule(parent)):  # as activation_checkpointing has it
+            raise ConfigError(f'FCFD: {name!r} lies in {parent!r}, which is checkpointed and would '
+                              'run again in backward, from its own start; end stages after it')
 
     def leave_out(module, outputs, own):
         rest = iter(outputs)

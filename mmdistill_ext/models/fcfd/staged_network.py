@@ -58,11 +58,11 @@ class StagedNetwork:
             self._check(images, what)
 
     def _probe(self, what: str) -> Tuple[Tensor, List[Call], Any]:
-        errors = {}
+        errors: Dict[torch.Size, Exception] = {}
         for images in tiny_images(self.model, PIXELS, 1):
             try:
                 return images, *watch(self.model, images)
-            except Exception as error:  # of a network that takes others
+            except Exception as error:  # of a network that takes other sizes
                 errors[images.shape] = error
         shape = max(errors, key=lambda shape: shape[-1])  # which fails the least for its size
         raise ConfigError(f'{what}: {type(self.model).__name__} does not run on an input of '

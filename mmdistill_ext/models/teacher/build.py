@@ -154,6 +154,7 @@ def in_format(inputs: Any, teacher: nn.Module, channels_last: bool) -> Any:
 
     Args:
         inputs (Tensor | list[Tensor]): ``[N, C, H, W]``; of self-supervised models one a view.
+            Tokens have no memory format.
         teacher (nn.Module): In the precision that it runs in.
         channels_last (bool): Whether it runs in channels_last.
     """
@@ -162,4 +163,5 @@ def in_format(inputs: Any, teacher: nn.Module, channels_last: bool) -> Any:
     dtype = next(teacher.parameters()).dtype
     if dtype != torch.float32 or inputs.dtype not in DTYPES.values():  # else autocast sees to it
         inputs = inputs.to(dtype)
-    return inputs.contiguous(memory_format=torch.channels_last) if channels_last else inputs
+    return inputs.contiguous(memory_format=torch.channels_last) \
+        if channels_last and inputs.ndim == 4 else inputs

@@ -745,22 +745,3 @@ def test_features_do_not_outlive_the_step():
     losses_of(model, 'cls')
     for recorders in (model.distiller.student_recorders, model.distiller.teacher_recorders):
         assert not any(r.data_buffer for r in recorders.recorders.values())
-
-
-def test_a_frozen_teacher_is_told_that_it_is_evaluated():
-    """TinyViT computes its position biases when it is, and drops them when it is trained."""
-    tiny = dict(
-        _scope_='mmpretrain', type='ImageClassifier',
-        backbone=dict(type='TinyViT', img_size=(128, 128), window_size=[4, 4, 4, 4],
-                      arch=dict(channels=[8, 8, 16, 16], num_heads=[1, 1, 2, 2],
-                                depths=[1, 1, 1, 1])),
-        head=dict(type='LinearClsHead', num_classes=5, in_channels=16))
-    link = dict(student='backbone', teacher='backbone', connector='MLPConnector',
-                loss='FeatureL2Loss')
-    model = algorithm('cls', link, architecture=tiny, teacher=tiny)
-    images = torch.rand(2, 3, 128, 128)
-    with torch.no_grad():
-        expected = copy.deepcopy(model.teacher).eval().extract_feat(images)[-1]
-        for mode in (True, False, True):
-            model.train(mode)
-            assert torch.equal(model.teacher.extract_feat(images)[-1], expected)

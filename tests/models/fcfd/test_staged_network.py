@@ -6,6 +6,7 @@ import pytest
 import torch
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS as ROOT
+from mmengine.runner.activation_checkpointing import turn_on_activation_checkpointing
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import nn
@@ -227,6 +228,17 @@ def test_an_error_on_the_way_leaves_the_network_as_it_was():
     model.backbone.fails = False
     assert torch.equal(model(x), logits)
     assert all(not module._forward_hooks for module in model.modules())
+
+
+def test_a_stage_inside_a_checkpointed_module_is_refused():
+    model = network('resnet')
+    net = StagedNetwork(model, ['backbone.layer2', 'backbone.layer3.0', 'backbone.layer4'])
+    with net.recording() as own:
+        model(images())
+    turn_on_activation_checkpointing(model, ['backbone.layer3'])
+    assert len(net.run(1, own.features[0])) == 3
+    with pytest.raises(ConfigError, match='lies in .backbone.layer3., which is checkpointed'):
+        net.run(2, own.features[1])
 
 
 def test_images_of_another_shape_from_step_to_step():

@@ -158,6 +158,14 @@ def test_terms_and_gradients():
             torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-12, msg=name)
 
 
+def test_a_teacher_in_channels_last_takes_tokens():
+    images, samples = data()
+    losses = [build(STUDENT, TEACHER, paths=dict(num='all'), teacher_channels_last=asked)(
+        images, samples, mode='loss') for asked in (True, False)]
+    for name, value in losses[0].items():
+        torch.testing.assert_close(value, losses[1][name], msg=name)
+
+
 @pytest.mark.parametrize('k, direction', [(k, d) for k in (1, 2, 3) for d in ('s2t', 't2s')])
 def test_which_layers_a_path_trains(k, direction):
     algorithm = build(STUDENT, TEACHER, paths=dict(num='all'))
