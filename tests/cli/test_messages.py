@@ -187,6 +187,13 @@ CASES = {
     'link never runs': (
         options(f'{LINK}.student=head.loss_module'),
         'SIDE of NAME: the module PLACE exists but never runs', ["'head.loss_module'"]),
+    'head in a checkpoint': ("activation_checkpointing = ['architecture.head']",
+                             "the student's own losses (LOSS) have no gradient",
+                             ['loss', 'activation_checkpointing']),
+    'backbone in a checkpoint': (
+        fcfd('FCFDDistill') + "\nactivation_checkpointing = ['architecture.backbone']",
+        'FCFD, student: no gradient reaches a parameter through PLACE',
+        ["'backbone.layer1'", 'activation_checkpointing']),
     'link not in training': (
         PLUGGED + "model = dict(architecture=dict(backbone=dict(type='OnlyWhenTried')), "
         "distiller=dict(links=dict(loss_feature=dict(student='backbone.aside'))))",
