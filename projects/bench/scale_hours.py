@@ -60,7 +60,7 @@ def row_of(path: Path, config: Config) -> str:
         return 'tffd: Tf-FD'
     if not by_steps(config):
         return 'cls: ours'
-    paths = config.model.get('paths', dict(num=0)).num
+    paths = config.model.get('paths', {}).get('num', 2 if 'FCFD' in config.model.type else 0)
     return f'fcfd: FCFD, {4 if paths in ("all", 3) else paths} paths'
 
 
