@@ -100,7 +100,7 @@ def spoil(part):
 
 
 @pytest.mark.parametrize('part, message', [
-    ('nan', 'distill.loss_mlp, loss is no number'),
+    ('nan', 'loss, distill.loss_mlp is no number'),
     ('detached', 'the distillation losses: no gradient reaches the student'),
     ('nan gradient', "the distillation losses: a gradient of the student's is no number"),
     ('teacher', 'the step changes the teacher: head.fc.weight')])

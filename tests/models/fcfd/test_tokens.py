@@ -139,8 +139,10 @@ def reference(algorithm, images):
 
 def test_terms_and_gradients():
     algorithm = build(STUDENT, TEACHER, paths=dict(num='all'))
-    with torch.no_grad():  # starts at zero
-        algorithm.student.backbone.cls_token.normal_()
+    with torch.no_grad():  # mmpretrain starts both at zero
+        for net in (algorithm.student, algorithm.teacher):
+            net.backbone.cls_token.normal_()
+            net.head.layers.head.weight.normal_()
     images, samples = data()
     losses = algorithm(images, samples, mode='loss')
     expected = reference(algorithm, images)
