@@ -116,7 +116,7 @@ def _of_heads(algorithm: BaseModel, batch: Batch) -> Iterator[Pair]:
         return
     with algorithm.records['student'], algorithm.records['teacher']:
         _run(algorithm, batch)
-    own, theirs = (algorithm.features(side, algorithm.records[side].get_recorder(
+    own, theirs = (algorithm.head(side).features(algorithm.records[side].get_recorder(
         'features').data_buffer[0]) for side in ('student', 'teacher'))
     for level, bridge in enumerate(algorithm.bridges['s2t']):
         name = f'level {level}' if len(own) > 1 else algorithm.place('student')

@@ -89,7 +89,6 @@ def test_without_tensorboard_it_says_so(tmp_path, monkeypatch):
 @pytest.mark.train
 def test_tensorboards_own_files(tmp_path):
     """Written by mmengine's backend, read by TensorBoard's reader; needs TensorBoard."""
-    pytest.importorskip('tensorboard')
     write(tmp_path, images=8)
     (tmp_path / 'logged.py').write_text(CONFIG.replace("'WrittenDown', save_dir='.'",
                                                        "'TensorboardVisBackend'")

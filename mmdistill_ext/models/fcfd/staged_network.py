@@ -1,13 +1,15 @@
 """Staged networks: a model that can be left and entered between its stages."""
 import math
-from contextlib import ExitStack, contextmanager, suppress
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
 
 from ...errors import ConfigError
 from ..utils.dry_run import dry_run, get_module, tiny_images, untouched
+from ..utils.found_modules import FoundModules
 from ..utils.stages import fcfd_stages
 from .entry import (
     Call,
@@ -55,6 +57,14 @@ class StagedNetwork:
                 images, calls, output = self._probe(what)
             self._cut(calls, ends, images.shape[-1], what, merge=stages is None)
             self._last = self._source_of(output, calls, what)
+            self._before = {name for entry in self.entries for name in entry.before}
+            self._stage = {feature.name: index for index, feature in enumerate(self.features)}
+            self._names = [*{*self._before, *self._stage, self._last}]
+            self._found = FoundModules(model, self._names)
+            self._hooked: Dict[str, nn.Module] = {}
+            self._record: Optional[Record] = None  # of a forward that is recorded
+            self._path: Optional[_Path] = None  # of one that was entered
+            model.register_forward_pre_hook(self._begin)
             self._check(images, what)
 
     def _probe(self, what: str) -> Tuple[Tensor, List[Call], Any]:
@@ -142,26 +152,22 @@ class StagedNetwork:
         Returns:
             list[Tensor]: The outputs of stages k + 1 .. N, then the logits.
         """
-        outputs: List[Tensor] = []
-
-        def keep(_, __, output):
-            outputs.append(feature_of(output))
-            if k + len(outputs) == until:
-                raise _Left
-
-        with ExitStack() as stack:
-            for feature in self.features[k:]:
-                module = self.model.get_submodule(feature.name)
-                stack.callback(module.register_forward_hook(keep).remove)
-            stack.enter_context(suppress(_Left))
+        self._path = path = _Path(k, until, [])
+        self._hook()
+        try:
             if k == 0:
-                outputs.append(feature_of(self.model(x)))
-                return outputs
-            stack.enter_context(entered(self.model, self.features[k - 1].name,
-                                        self.entries[k - 1], self._given, x, fill))
-            # Not called: its hooks would take it for a forward of the whole network.
-            outputs.append(feature_of(self.model.forward(stand_in(self._images, x, fill))))
-        return outputs
+                path.outputs.append(feature_of(self.model(x)))
+            else:
+                with entered(self.model, self.features[k - 1].name, self.entries[k - 1],
+                             self._given, x, fill):
+                    # Not called: its hooks would take it for a forward of the whole network.
+                    output = self.model.forward(stand_in(self._images, x, fill))
+                path.outputs.append(feature_of(output))
+        except _Left:
+            pass
+        finally:
+            self._path = None
+        return path.outputs
 
     def modules_after(self, k: int) -> Dict[str, nn.Module]:
         """All modules, by name, that a path entering after stage ``k`` runs through."""
@@ -172,36 +178,45 @@ class StagedNetwork:
     def recording(self) -> Iterator[Record]:
         """Keeps the stages' outputs and the logits of the model's own forward in this context."""
         nothing: Any = None  # before the forward
-        record = Record([nothing] * len(self), nothing)
+        self._record = Record([nothing] * len(self), nothing)
+        self._hook()
+        try:
+            yield self._record
+        finally:
+            self._record = None
 
-        def begin(_, args):
+    def _hook(self) -> None:
+        """Hook what is new, or has taken the place of another module; hooks stay."""
+        for name, module in zip(self._names, self._found()):
+            if self._hooked.get(name) is not module:
+                module.register_forward_hook(partial(self._end, name))
+                self._hooked[name] = module
+
+    def _begin(self, _: nn.Module, args: tuple) -> None:
+        if self._record is not None:
             self._images, self._given = shape_of(args[0]), {}
 
-        def note(name):
-            return lambda _, __, output: self._given.setdefault(name, []).append(shape_of(output))
+    def _end(self, name: str, _: nn.Module, __: tuple, output: Any) -> None:
+        path, record, stage = self._path, self._record, self._stage.get(name)
+        if path is not None:
+            if stage is not None and stage >= path.k:
+                path.outputs.append(feature_of(output))
+                if stage + 1 == path.until:
+                    raise _Left
+        elif record is not None:
+            if name in self._before:
+                self._given.setdefault(name, []).append(shape_of(output))
+            if stage is not None:
+                record.features[stage] = feature_of(output)
+            if name == self._last:
+                record.logits = feature_of(output)
 
-        def keep(index):
 
-            def hook(_, __, output):
-                record.features[index] = feature_of(output)
-
-            return hook
-
-        def keep_logits(_, __, output):
-            record.logits = feature_of(output)
-
-        with ExitStack() as hooks:
-            hooks.callback(self.model.register_forward_pre_hook(begin).remove)
-            places = dict.fromkeys(name for entry in self.entries for name in entry.before)
-            for name in places:
-                module = self.model.get_submodule(name)
-                hooks.callback(module.register_forward_hook(note(name)).remove)
-            for index, feature in enumerate(self.features):
-                module = self.model.get_submodule(feature.name)
-                hooks.callback(module.register_forward_hook(keep(index)).remove)
-            last = self.model.get_submodule(self._last)
-            hooks.callback(last.register_forward_hook(keep_logits).remove)
-            yield record
+class _Path(NamedTuple):
+    """A run that entered after stage ``k`` and leaves after ``until``, and what it gave so far."""
+    k: int
+    until: Optional[int]
+    outputs: List[Tensor]
 
 
 class _Left(BaseException):

@@ -300,8 +300,8 @@ def test_strides_and_scales_of_boxes_as_a_tuple_in_one_config_and_a_list_in_the_
     teacher = changed(rcnn(), roi_head__bbox_roi_extractor__featmap_strides=(4, 8, 16, 32),
                       roi_head__bbox_head__bbox_coder=coder)
     model = algorithm('FCFDRoI', rcnn(), teacher)
-    deltas = torch.randn(3, 16).double()
-    assert model.rescaled(deltas) is deltas
+    outputs = torch.randn(3, 5).double(), torch.randn(3, 16).double()
+    assert model.head('teacher').rescaled(outputs, model.head('student')) is outputs
 
 
 def test_inheriting():

@@ -227,7 +227,11 @@ def test_an_error_on_the_way_leaves_the_network_as_it_was():
         net.run(1, own.features[0])
     model.backbone.fails = False
     assert torch.equal(model(x), logits)
-    assert all(not module._forward_hooks for module in model.modules())
+    assert all('forward' not in vars(module) for module in model.modules())
+    with net.recording() as again:
+        model(x)
+    assert all(map(torch.equal, again.features, own.features))
+    assert torch.equal(again.logits, own.logits)
 
 
 def test_a_stage_inside_a_checkpointed_module_is_refused():
@@ -278,10 +282,13 @@ def test_recording_takes_the_features_of_the_loss():
 def test_hooks_are_set_once_and_on_what_takes_the_place_of_a_module():
     model = network('resnet').eval()
     net = StagedNetwork(model, ['backbone.bn1', 'backbone.layer4'])
+    counts = set()
     for _ in range(3):
         with net.recording() as record:
             model(images())
-    assert sum(len(module._forward_hooks) for module in model.modules()) == 3
+        net.run(1, record.features[0])
+        counts.add(sum(len(module._forward_hooks) for module in model.modules()))
+    assert len(counts) == 1
     model.backbone.bn1 = torch.nn.Identity()  # as SyncBN would
     other = copy.deepcopy(net)
     for each in (net, other):
