@@ -2,6 +2,7 @@
 import gc
 import time
 from typing import Callable, Dict, List, Sequence, Tuple
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -77,6 +78,13 @@ def flops_of(step: Callable[[], object]) -> int:
     return counter.get_total_flops()
 
 
+class _Saved:
+    """A saved tensor; autograd drops it with the part of the graph that it was saved for."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+
 def saved_bytes(forward: Callable[[], object], model: nn.Module,
                 given: Sequence[Tensor] = ()) -> int:
     """Bytes that autograd keeps for backward, each storage once, the model's own left out.
@@ -86,19 +94,20 @@ def saved_bytes(forward: Callable[[], object], model: nn.Module,
         model (nn.Module): Its parameters and buffers exist anyway and do not count.
         given (Sequence[Tensor]): What else exists anyway.
     """
-    storages = {}
+    kept: WeakSet = WeakSet()
 
     def pack(tensor):
-        storage = tensor.untyped_storage()
-        storages[storage.data_ptr()] = storage  # held, so that no address is used twice
-        return tensor
+        kept.add(saved := _Saved(tensor))
+        return saved
 
-    with saved_tensors_hooks(pack, lambda tensor: tensor):
-        kept = forward()
+    with saved_tensors_hooks(pack, lambda saved: saved.tensor):
+        result = forward()
     own = {t.untyped_storage().data_ptr()  # now: the first step lays the teacher out anew
            for t in [*model.parameters(), *model.buffers(), *given]}
-    total = sum(storage.nbytes() for place, storage in storages.items() if place not in own)
-    del kept
+    storages = (saved.tensor.untyped_storage() for saved in kept)
+    total = sum({storage.data_ptr(): storage.nbytes() for storage in storages
+                 if storage.data_ptr() not in own}.values())
+    del result
     return total
 
 

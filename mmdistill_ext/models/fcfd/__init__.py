@@ -2,9 +2,10 @@
 from . import dense_heads  # noqa: F401, to be registered
 from .bridges import FCFDBridge
 from .dense import DenseHead, FCFDDense
+from .dense_loss import DenseAnswerLoss, DenseOutputs
 from .distill import FCFDDistill
 from .head_contract import HEADS, HeadContract
-from .head_losses import DenseAnswerLoss, DenseOutputs, PixelAnswerLoss, RoIAnswerLoss
+from .head_losses import PixelAnswerLoss, RoIAnswerLoss
 from .online import FCFDOnline
 from .roi import FCFDRoI, RoIHead
 from .seg import DecodeHead, FCFDSeg

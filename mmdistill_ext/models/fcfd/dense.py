@@ -8,7 +8,7 @@ from torch import Tensor
 from ...errors import ConfigError
 from .head import FCFDHead
 from .head_contract import HeadContract, Signature
-from .head_losses import DenseForm, DenseOutputs
+from .dense_loss import DenseForm, DenseOutputs
 
 
 @dataclass(frozen=True)

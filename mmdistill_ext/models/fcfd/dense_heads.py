@@ -11,7 +11,7 @@ from torch import Tensor
 from ..losses.distances import at_least_float32
 from .dense import DenseHead, DenseSignature
 from .head_contract import HEADS
-from .head_losses import DenseForm, DenseOutputs
+from .dense_loss import DenseForm, DenseOutputs
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from ...errors import ConfigError
+from ..utils.constants import constant
 from ..utils.dry_run import tensors_of
 
 Given = Dict[str, list]  # by module what its calls gave, of tensors the shape alone
@@ -129,27 +130,32 @@ def shape_of(output: Any) -> Any:
                     output)
 
 
-def stand_in(shape: Any, like: Tensor, fill: Optional[float] = None) -> Any:
-    """An output of that shape whose values do not matter.
+class StandIns(NamedTuple):
+    """How stand-ins are made, whose values do not matter.
 
     Args:
-        shape: Of :func:`shape_of`.
-        like (Tensor): On whose device.
-        fill (float, optional): The value of all its elements. Defaults to any.
+        value (float): Of all elements. Defaults to 0.
+        writable (bool): For a network that writes to what its modules gave: each element has a
+            place of its own, where else all of them share one. Defaults to False.
     """
+    value: float = 0.
+    writable: bool = False
 
-    def tensor(x):
-        if not isinstance(x, Tensor):
-            return x
-        empty = torch.empty_like(x, device=like.device)
-        return empty if fill is None else empty.fill_(fill)
+    def of(self, shape: Any, device: torch.device) -> Any:
+        """An output of a shape that :func:`shape_of` gave."""
 
-    return tree_map(tensor, shape)
+        def tensor(x):
+            if not isinstance(x, Tensor):
+                return x
+            spread = constant(self.value, device, x.dtype).expand(x.shape)
+            return spread.clone() if self.writable else spread
+
+        return tree_map(tensor, shape)
 
 
 @contextmanager
 def entered(model: nn.Module, name: str, entry: Entry, given: Given, feature: Tensor,
-            fill: Optional[float] = None) -> Iterator[None]:
+            stand_ins: StandIns) -> Iterator[None]:
     """Lets ``model`` run on, in this context, from a feature in a module's place.
 
     Args:
@@ -158,7 +164,7 @@ def entered(model: nn.Module, name: str, entry: Entry, given: Given, feature: Te
         entry (Entry): How it is entered there.
         given (dict[str, list]): What its modules gave in its last forward.
         feature (Tensor): What the module would have given, as :func:`feature_of` has it.
-        fill (float, optional): What stand-ins are made of. Defaults to any.
+        stand_ins (StandIns): What is given in the place of all that is left out.
     """
     changed = []
     parts = name.split('.')
@@ -180,8 +186,8 @@ def entered(model: nn.Module, name: str, entry: Entry, given: Given, feature: Te
 
     def output_of(place, shape):
         if place == name:
-            return lambda: with_feature(stand_in(shape, feature, fill), feature)
-        return lambda: stand_in(shape, feature, fill)
+            return lambda: with_feature(stand_ins.of(shape, feature.device), feature)
+        return lambda: stand_ins.of(shape, feature.device)
 
     try:
         for place, count in entry.before.items():

@@ -39,7 +39,8 @@ class FCFDHead(LeanTeacherDistill):
     - ``loss_t2s_*``: the student's head on B_ts(F_t) against the target (L_func').
 
     Args:
-        loss_func (dict): Compares the outputs of two heads; returns a dict of terms.
+        loss_func (dict): Compares the outputs of two heads; returns a dict of terms. Its
+            ``prepared``, if there is one, is called once with the target of all paths.
         loss_app (dict): Compares two maps.
         distiller (dict, optional): More distillation beside FCFD, such as a ``LinkDistiller``.
         kwargs: All others of ``LeanTeacherDistill``.
@@ -165,6 +166,8 @@ class FCFDHead(LeanTeacherDistill):
         with self.path_stats.on('t2s'):
             t2s = self.head_outputs('student', b_ts, *inputs)
         self._check_gradients(f_s, kd=own, s2t=s2t, t2s=t2s)
+        if hasattr(self.loss_func, 'prepared'):
+            target = self.loss_func.prepared(target)
         losses = dict(loss_app=sum(map(self.loss_app, b_st, f_t)))
         for path, outputs in dict(kd=own, s2t=s2t, t2s=t2s).items():
             losses.update({f'loss_{path}_{term}': value

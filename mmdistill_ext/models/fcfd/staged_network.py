@@ -12,13 +12,13 @@ from ..utils.dry_run import dry_run, get_module, tiny_images, untouched
 from ..utils.found_modules import FoundModules
 from ..utils.stages import fcfd_stages
 from .entry import (
+    StandIns,
     Call,
     entered,
     entry_after,
     feature_of,
     last_tensor,
     shape_of,
-    stand_in,
     watch,
 )
 from .features import Record, feature_in, merged
@@ -64,6 +64,7 @@ class StagedNetwork:
             self._hooked: Dict[str, nn.Module] = {}
             self._record: Optional[Record] = None  # of a forward that is recorded
             self._path: Optional[_Path] = None  # of one that was entered
+            self._stand_ins = StandIns()
             model.register_forward_pre_hook(self._begin)
             self._check(images, what)
 
@@ -117,18 +118,21 @@ class StagedNetwork:
         self.classes = own.logits.shape[-1]
         for k, feature in enumerate(own.features, 1):
             goal = [*own.features[k:], own.logits]
-            try:
-                found = self.run(k, feature, fill=math.nan)
-            except Exception as error:  # whatever it makes of a value that is no number
-                found, reason = [], f' ({_first_line(error)})'
+            for self._stand_ins in (StandIns(math.nan, self._stand_ins.writable),
+                                    StandIns(math.nan, writable=True)):
+                try:
+                    found, reason = self.run(k, feature), ''
+                except Exception as error:  # whatever it makes of a value that is no number
+                    found, reason = [], f' ({_first_line(error)})'
+                if len(found) == len(goal) and all(map(torch.equal, found, goal)):
+                    break
             else:
-                reason = ''
-            if len(found) != len(goal) or not all(map(torch.equal, found, goal)):
                 name = self.features[k - 1].name
                 raise ConfigError(
                     f'{what}: after {name!r} {type(self.model).__name__} also reads what was '
                     f'computed before it, or not all that {name!r} gives is one tensor{reason}; '
                     'name stages that all of the network goes through')
+        self._stand_ins = StandIns(writable=self._stand_ins.writable)
 
     def __len__(self) -> int:
         """N, the number of stages."""
@@ -138,8 +142,7 @@ class StagedNetwork:
         """What each stage and the classifier end with, by name."""
         return [*(feature.name for feature in self.features), self._last]
 
-    def run(self, k: int, x: Tensor, until: Optional[int] = None,
-            fill: Optional[float] = None) -> List[Tensor]:
+    def run(self, k: int, x: Tensor, until: Optional[int] = None) -> List[Tensor]:
         """Enter the network after stage ``k``, on the images that it saw last.
 
         Args:
@@ -147,7 +150,6 @@ class StagedNetwork:
             x (Tensor): What stage k would have given, ``[N, C, H, W]`` or tokens ``[N, L, C]``;
                 images for k = 0.
             until (int, optional): Leave after this stage. Defaults to N + 1, the classifier.
-            fill (float, optional): What stands in for all that is left out. Defaults to any.
 
         Returns:
             list[Tensor]: The outputs of stages k + 1 .. N, then the logits.
@@ -159,9 +161,9 @@ class StagedNetwork:
                 path.outputs.append(feature_of(self.model(x)))
             else:
                 with entered(self.model, self.features[k - 1].name, self.entries[k - 1],
-                             self._given, x, fill):
+                             self._given, x, self._stand_ins):
                     # Not called: its hooks would take it for a forward of the whole network.
-                    output = self.model.forward(stand_in(self._images, x, fill))
+                    output = self.model.forward(self._stand_ins.of(self._images, x.device))
                 path.outputs.append(feature_of(output))
         except _Left:
             pass

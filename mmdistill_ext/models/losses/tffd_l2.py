@@ -2,7 +2,6 @@
 
 A small student waits on a GPU for every operator to be launched.
 """
-from functools import lru_cache
 from typing import Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
@@ -10,41 +9,24 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from ..utils.constants import constant, made_once
 from .precision import at_least_float32
 from .window_mean import Size, pooled, spread, windows_between
 
 
-def _made_once(make: Callable) -> Callable:
-    """Keep what was made for the same arguments; a compiled graph keeps its own."""
-    kept = lru_cache(maxsize=64)(make)
-
-    def made(*arguments):
-        if getattr(torch.compiler, 'is_compiling', bool)():
-            return make(*arguments)
-        with torch.inference_mode(False):  # whoever asks first
-            return kept(*arguments)
-    return made
-
-
-@_made_once
-def _constant(values: Tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
-    """On a GPU each would have to be copied there."""
-    return torch.tensor(values, device=device, dtype=dtype)
-
-
-@_made_once
+@made_once
 def _samples(count: int, device: torch.device) -> Tensor:
     """``[N, 1]``: the index that goes with ``[N, K]`` channel numbers."""
     return torch.arange(count, device=device).unsqueeze(1)
 
 
 def _times(x: Tensor, factors: Sequence[float]) -> Tensor:
-    return x * _constant(tuple(factors), x.device, x.dtype)
+    return x * constant(tuple(factors), x.device, x.dtype)
 
 
 def _weighted(terms: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     found = torch.stack(list(terms))
-    return found.dot(_constant(tuple(weights), found.device, found.dtype))
+    return found.dot(constant(tuple(weights), found.device, found.dtype))
 
 
 class _Halves(torch.autograd.Function):

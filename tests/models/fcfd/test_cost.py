@@ -7,6 +7,8 @@ from mmrazor.registry import MODELS
 
 import mmdistill_ext  # noqa: F401
 from mmdistill_ext.analysis.measure import flops_of, saved_bytes
+from mmdistill_ext.models.fcfd import DenseAnswerLoss, DenseOutputs
+from mmdistill_ext.models.fcfd.dense_loss import DenseForm
 
 EVERY = [(k, d) for k in (1, 2) for d in ('s2t', 't2s')]
 WIDTHS, SIZES = (32, 64, 128, 256), (32, 16, 8)  # stem and stages; heights of the stages
@@ -95,3 +97,30 @@ def test_bytes_kept_for_backward(positions, directions, most):
     if torch.__version__ < '2.2':
         most += 64 * 256 * 8 * 8 * 4 / 1e6  # PyTorch 2.1 keeps one map of the last stage more
     assert 0.4 * most < kept * 64 / images / 1e6 < most
+
+
+@pytest.mark.parametrize('form', [DenseForm(), DenseForm('varifocal'), DenseForm('binary'),
+                                  DenseForm(quality='centerness'), DenseForm(bins=2)])
+def test_class_maps_that_the_comparison_of_dense_outputs_keeps(form):
+    """Of 80 classes, in three paths: the gradient of each, and boxes of a twentieth their size."""
+    levels = [(8, 8), (4, 4)]
+
+    def maps(channels):
+        return [torch.randn(2, 3 * channels, *size) for size in levels]
+
+    def outputs(grad=False):
+        found = DenseOutputs(maps(80), maps(4 * form.bins), maps(1) if form.quality else None, form)
+        for level in [*found.classes, *found.boxes, *(found.quality or [])]:
+            level.requires_grad_(grad)
+        return found
+
+    loss, target = DenseAnswerLoss(), outputs()
+    paths = [outputs(grad=True) for _ in range(3)]
+
+    def compared():
+        prepared = loss.prepared(target)
+        return [loss(path, prepared) for path in paths]
+
+    one = sum(level.nbytes for level in target.classes)
+    kept = saved_bytes(compared, loss) / one
+    assert 3 <= kept <= 4.2, kept

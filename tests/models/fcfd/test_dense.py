@@ -8,7 +8,7 @@ from mmengine.optim import OptimWrapper
 
 from mmdistill_ext.analysis.measure import flops_of
 from mmdistill_ext.errors import ConfigError
-from mmdistill_ext.models.fcfd.head_losses import DenseOutputs, dense_terms
+from mmdistill_ext.models.fcfd.dense_loss import DenseAnswerLoss, DenseOutputs
 from tests.models.fcfd.heads import (
     algorithm,
     bridged,
@@ -246,11 +246,11 @@ def test_an_infinity_where_the_teacher_is_not_confident_does_not_count():
     target_logits = torch.tensor([[[[4., -9.]], [[-9., -9.]]]]).double()  # the second says nothing
     target_boxes = torch.randn(1, 4, 1, 2).double()
     both = [DenseOutputs([logits], [boxes]), DenseOutputs([target_logits], [target_boxes])]
-    expected = dense_terms(*both)['box']
+    expected = DenseAnswerLoss()(*both)['box']
     for side in (boxes, target_boxes):
         side[0, 1, 0, 1] = math.inf
     boxes.requires_grad_()
-    box = dense_terms(*both)['box']
+    box = DenseAnswerLoss()(*both)['box']
     assert box == expected
     box.backward()
     assert boxes.grad.isfinite().all() and boxes.grad[..., 0].abs().min() > 0
