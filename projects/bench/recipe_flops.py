@@ -12,8 +12,8 @@ from mmengine.model import BaseModel
 from mmengine.registry import init_default_scope
 from mmrazor.registry import MODELS
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from mmdistill_ext.analysis.measure import flop_counter
 from mmdistill_ext.errors import ConfigError
 
 from .batches import random_batch
@@ -155,7 +155,7 @@ def _share(model: BaseModel) -> float:
 def _step(model: BaseModel, batch: dict) -> Tuple[float, float]:
     """Operations of forward and backward, and of the teacher's forward within."""
     teacher = [0]
-    with FlopCounterMode(display=False) as counter, _Deformable(model) as deformable:
+    with flop_counter() as counter, _Deformable(model) as deformable:
 
         def now() -> int:
             return counter.get_total_flops() + deformable.flops

@@ -1,6 +1,7 @@
 """What the bench measures, on steps whose cost is known by hand."""
 import time
 
+import pytest
 import torch
 from torch import nn
 
@@ -29,6 +30,27 @@ def test_flops_of_a_convolution_forward_and_backward():
     assert flops_of(lambda: conv(inputs)) == forward
     # The input needs no gradient: backward is the weight's alone.
     assert flops_of(lambda: conv(inputs).sum().backward()) == 2 * forward
+
+
+@pytest.mark.parametrize('kind, shape', [(nn.Conv2d, (8, 10, 10)), (nn.ConvTranspose2d, (4, 8, 8))])
+def test_flops_of_a_convolution_in_groups(kind, shape):
+    """Each output (input, if transposed) meets the channels of its group; backward twice as many."""
+    conv = kind(4, 8, 3, groups=2, bias=False)
+    size = (12, 12) if kind is nn.Conv2d else shape[1:]
+    inputs = torch.randn(2, 4, *size, requires_grad=True)
+    forward = 2 * (2 * shape[0] * shape[1] * shape[2]) * (conv.weight.shape[1] * 3 * 3)
+    assert flops_of(lambda: conv(inputs)) == forward
+    assert flops_of(lambda: conv(inputs).sum().backward()) == 3 * forward
+
+
+def test_saved_bytes_count_what_is_still_kept():
+    """Not what was saved for a backward that has run."""
+    x = torch.randn(8, 4, requires_grad=True)
+
+    def forward():
+        torch.autograd.grad((x * x).sin().sum(), x)
+        return (x * 2).exp()  # saves its result
+    assert saved_bytes(forward, nn.Identity(), given=[x]) == 8 * 4 * 4
 
 
 def test_saved_bytes_count_a_storage_once_and_leave_out_parameters():

@@ -165,5 +165,5 @@ def another_config_starts_anew(folder, out):
     assert code == 2
     assert 'teacher        was made of another config' in output
     last = output.strip().splitlines()[-1]
-    assert last.startswith('teacher: train.py ended with code') and 'output.txt' in last
+    assert last.startswith('ERROR: teacher: train.py ended with code') and 'output.txt' in last
     assert not list(out.glob('teacher/*.pth'))

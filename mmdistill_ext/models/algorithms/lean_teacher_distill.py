@@ -142,6 +142,8 @@ class LeanTeacherDistill(SingleTeacherDistill):
             self.teacher, options.teacher_channels_last, 'teacher_channels_last',
             options.teacher_dtype, lambda: self.outputs_read('teacher'),
             whole=options.teacher_trainable or reads_of(self.distiller) is None)
+        if self.teacher_channels_last and options.teacher_trainable:
+            lay_out(self.teacher)  # now: DDP keeps gradients in the layout that it finds
         self._is_new = True
         self.register_forward_pre_hook(_before_first_step)
         if options.teacher_dtype == 'bf16':  # now: mmcv's operators that lack it fail below
@@ -330,7 +332,7 @@ class LeanTeacherDistill(SingleTeacherDistill):
 
 @torch.compiler.disable
 def _before_first_step(module: LeanTeacherDistill, _) -> None:
-    """Put the teacher into channels_last, but not earlier: FSDP shards contiguous weights only."""
+    """Put a frozen teacher into channels_last; not earlier: FSDP shards contiguous weights only."""
     if not module._is_new:
         return
     module._is_new = False
@@ -346,7 +348,7 @@ def _before_first_step(module: LeanTeacherDistill, _) -> None:
         raise ConfigError(
             f'{type(module).__name__}: fully_shard was called on the student alone, so each rank '
             'would train connectors of its own: call it on the algorithm too')
-    if not module.teacher_channels_last:
+    if not module.teacher_channels_last or module.teacher_trainable:
         return
     if sharded or is_sharded(module.teacher.modules()):
         module.teacher_channels_last = False

@@ -136,6 +136,7 @@ def test_modules_of_the_teacher_that_do_more_in_train_than_set_a_flag(fields):
         assert torch.equal(attention.ab, biases) and not attention.training
     norms = [m for m in model.teacher.modules() if isinstance(m, torch.nn.BatchNorm1d)]
     assert norms and all(m.training == ('teacher_norm_eval' in fields) for m in norms)
+    losses_of(model, 'cls', batch('cls', size=128))  # lays the teacher out, which rounds otherwise
     alone = copy.deepcopy(model.teacher)
     images = model.data_preprocessor(batch('cls', size=128), True)['inputs']
     expected = alone(images.to(attention.attention_biases.dtype), mode='tensor')
