@@ -34,7 +34,7 @@ def test_flops_of_a_convolution_forward_and_backward():
 
 @pytest.mark.parametrize('kind, shape', [(nn.Conv2d, (8, 10, 10)), (nn.ConvTranspose2d, (4, 8, 8))])
 def test_flops_of_a_convolution_in_groups(kind, shape):
-    """Each output (input, if transposed) meets the channels of its group; backward twice as many."""
+    """Each output (input, if transposed) meets its group's channels; backward is twice as much."""
     conv = kind(4, 8, 3, groups=2, bias=False)
     size = (12, 12) if kind is nn.Conv2d else shape[1:]
     inputs = torch.randn(2, 4, *size, requires_grad=True)

@@ -12,8 +12,9 @@ from ..utils.dry_run import dry_run, get_module, tiny_images, untouched
 from ..utils.found_modules import FoundModules
 from ..utils.stages import fcfd_stages
 from .entry import (
-    StandIns,
     Call,
+    Given,
+    StandIns,
     entered,
     entry_after,
     feature_of,
@@ -65,6 +66,7 @@ class StagedNetwork:
             self._record: Optional[Record] = None  # of a forward that is recorded
             self._path: Optional[_Path] = None  # of one that was entered
             self._stand_ins = StandIns()
+            self._given: Given = {}
             model.register_forward_pre_hook(self._begin)
             self._check(images, what)
 
@@ -116,23 +118,31 @@ class StagedNetwork:
         with self.recording() as own:
             self.model(images)
         self.classes = own.logits.shape[-1]
+        wrong: Optional[Tuple[str, str]] = None
+        for writable in (False, True):
+            self._stand_ins = StandIns(math.nan, writable)
+            wrong = self._wrong_entry(own)
+            if wrong is None:
+                break
+        if wrong is not None:
+            name, reason = wrong
+            raise ConfigError(
+                f'{what}: after {name!r} {type(self.model).__name__} also reads what was '
+                f'computed before it, or not all that {name!r} gives is one tensor{reason}; '
+                'name stages that all of the network goes through')
+        self._stand_ins = StandIns(writable=writable)
+
+    def _wrong_entry(self, own: Record) -> Optional[Tuple[str, str]]:
+        """The first stage after which the network gives other answers, and why if it says so."""
         for k, feature in enumerate(own.features, 1):
             goal = [*own.features[k:], own.logits]
-            for self._stand_ins in (StandIns(math.nan, self._stand_ins.writable),
-                                    StandIns(math.nan, writable=True)):
-                try:
-                    found, reason = self.run(k, feature), ''
-                except Exception as error:  # whatever it makes of a value that is no number
-                    found, reason = [], f' ({_first_line(error)})'
-                if len(found) == len(goal) and all(map(torch.equal, found, goal)):
-                    break
-            else:
-                name = self.features[k - 1].name
-                raise ConfigError(
-                    f'{what}: after {name!r} {type(self.model).__name__} also reads what was '
-                    f'computed before it, or not all that {name!r} gives is one tensor{reason}; '
-                    'name stages that all of the network goes through')
-        self._stand_ins = StandIns(writable=self._stand_ins.writable)
+            try:
+                found, reason = self.run(k, feature), ''
+            except Exception as error:  # whatever it makes of a value that is no number
+                found, reason = [], f' ({_first_line(error)})'
+            if len(found) != len(goal) or not all(map(torch.equal, found, goal)):
+                return self.features[k - 1].name, reason
+        return None
 
     def __len__(self) -> int:
         """N, the number of stages."""

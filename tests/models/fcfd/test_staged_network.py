@@ -201,6 +201,34 @@ def test_entering_leaves_out_all_that_comes_before():
 
 
 @ROOT.register_module()
+class Writes(BaseModule):
+    """Writes to what its first layer gave, between two of its stages and before them."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.layer1, self.layer2 = (nn.Conv2d(i, 4, 3, padding=1) for i in (3, 4, 4))
+
+    def forward(self, x):
+        x = self.stem(x)
+        x[:, :2] *= 2
+        return self.layer2(self.layer1(x)),
+
+
+def test_a_network_that_writes_to_what_comes_before_a_stage():
+    model = classifier(dict(type='Writes'), 4)
+    net = StagedNetwork(model, ['backbone.layer1', 'backbone.layer2'])
+    x = images()
+    with net.recording() as own:
+        model(x)
+    for _ in range(2):  # nor does it write to what the next run is given
+        outputs = net.run(1, own.features[0].detach())
+        assert torch.equal(outputs[0], own.features[1]) and torch.equal(outputs[1], own.logits)
+    outputs[1].sum().backward()
+    assert model.backbone.layer2.weight.grad is not None
+    assert model.backbone.stem.weight.grad is None
+
+
+@ROOT.register_module()
 class Fails(BaseModule):
     """Two layers, the second of which may fail."""
 
