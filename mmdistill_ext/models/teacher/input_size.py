@@ -119,10 +119,11 @@ class one_line_if_size:
         pass
 
     def __exit__(self, kind, error, trace) -> None:
-        built_for = _built_for(self.backbone)
-        if self.backbone is None or built_for is None or not isinstance(self.images, Tensor) \
-                or not isinstance(error, (AssertionError, RuntimeError, ValueError)) \
+        if not isinstance(error, (AssertionError, RuntimeError, ValueError)) \
                 or isinstance(error, (ConfigError, torch.cuda.OutOfMemoryError)):
+            return
+        built_for = _built_for(self.backbone)
+        if self.backbone is None or built_for is None or not isinstance(self.images, Tensor):
             return
         seen = tuple(self.images.shape[2:])
         for hook in self.backbone._forward_pre_hooks.values():
