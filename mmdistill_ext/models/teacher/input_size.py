@@ -2,7 +2,6 @@
 import math
 from typing import Any, Optional, Sequence, Tuple, Union
 
-import torch
 from mmrazor.models.distillers import ConfigurableDistiller
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -113,27 +112,36 @@ class one_line_if_size:
     """
 
     def __init__(self, teacher: nn.Module, images: Any) -> None:
-        self.backbone, self.images = getattr(teacher, 'backbone', None), images
+        self.backbone: Any = getattr(teacher, 'backbone', None)
+        self.images = images
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind, error, trace) -> None:
         if not isinstance(error, (AssertionError, RuntimeError, ValueError)) \
-                or isinstance(error, (ConfigError, torch.cuda.OutOfMemoryError)):
+                or isinstance(error, ConfigError):
             return
         built_for = _built_for(self.backbone)
-        if self.backbone is None or built_for is None or not isinstance(self.images, Tensor):
+        if built_for is None or not isinstance(self.images, Tensor):
             return
         seen = tuple(self.images.shape[2:])
         for hook in self.backbone._forward_pre_hooks.values():
             seen = hook.of(seen) if isinstance(hook, InputSize) else seen
-        if seen != built_for:
+        if seen != built_for and self._runs_on(built_for):
             reason = (str(error) or kind.__name__).splitlines()[0]
             raise ConfigError(
                 f'the teacher ({type(self.backbone).__name__}, built for images of '
                 f'{built_for[0]}x{built_for[1]}) does not run on {seen[0]}x{seen[1]}: {reason}; '
                 f'expected teacher_size={built_for}, or a backbone that takes any size') from error
+
+    def _runs_on(self, size: Tuple[int, int]) -> bool:
+        """Whether the size is to blame; if not, the error keeps its traceback."""
+        try:
+            self.backbone.forward(self.images.new_zeros(*self.images.shape[:2], *size))
+        except Exception:
+            return False
+        return True
 
 
 def _built_for(backbone: Optional[nn.Module]) -> Optional[Tuple[int, int]]:

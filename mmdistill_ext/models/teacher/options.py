@@ -46,6 +46,9 @@ class TeacherOptions:
 
         if self.teacher_size is not None:
             check_size(self.teacher_size)
+            if self.teacher_trainable:  # whose boxes would be in pixels of other images
+                raise ConfigError(f'teacher_size={self.teacher_size!r} is for a frozen teacher, '
+                                  'and teacher_trainable=True')
 
     @classmethod
     def take_from(cls, arguments: Dict[str, Any]) -> 'TeacherOptions':

@@ -40,7 +40,7 @@ def preprocessor_for(student: nn.Module, teacher: Optional[nn.Module]) -> nn.Mod
         return student
     one_type = type(teacher) is type(student)
     if not teacher._enable_normalize:
-        if not one_type and getattr(student, '_enable_normalize', False):
+        if not one_type and hasattr(student, '_enable_normalize'):
             raise ConfigError(
                 f"the teacher's data_preprocessor ({type(teacher).__name__}) states no mean and "
                 "std; expected data_preprocessor=dict(mean=..., std=..., to_rgb=...) in the "

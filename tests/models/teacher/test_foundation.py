@@ -233,9 +233,19 @@ def test_what_cannot_be_read_of_images_of_another_size():
                   teacher_size=.5)
 
 
+def test_an_error_that_has_other_reasons_keeps_its_traceback():
+    model = algorithm()
+    model.teacher.backbone.layers[0].register_forward_pre_hook(
+        lambda _, args: (args[0][..., :3],))  # at any size
+    with pytest.raises(RuntimeError, match='normalized_shape'):
+        step(model, batch('det'))
+
+
 def test_a_teacher_without_head_cannot_be_trained():
     with pytest.raises(ConfigError, match='teacher_trainable=True needs a teacher with a head, f'):
         algorithm(teacher_trainable=True)
+    with pytest.raises(ConfigError, match='teacher_size=0.5 is for a frozen teacher, and teacher_'):
+        algorithm(teacher_trainable=True, teacher_size=.5)
 
 
 @pytest.mark.parametrize('fields, found', [
