@@ -14,7 +14,7 @@ from ..analysis.tables import Table
 from ..checkpoints import student as checkpoints
 from ..engine.hooks.same_classes_hook import check_teacher
 from ..errors import ConfigError
-from ..models.teacher.build import awaits_weights, build_teacher
+from ..models.teacher.build import awaits_weights, build_teacher, is_headless
 from ..models.teacher.preprocessor import TwoPreprocessors, preprocessor_for
 
 PREFIX = 'teacher.'  # the teacher's name in every algorithm with one
@@ -53,6 +53,8 @@ class TeacherRunner(Runner):
         if model.get('data_preprocessor'):
             own = MODELS.build(model['data_preprocessor'])
         teacher = self._loaded_teacher(model)
+        if is_headless(teacher):
+            raise ConfigError('--teacher: the teacher has no head, so it predicts nothing to test')
         both = preprocessor_for(own, getattr(teacher, 'data_preprocessor', None))
         return TestedTeacher(teacher, both.teacher if isinstance(both, TwoPreprocessors) else both)
 

@@ -4,7 +4,7 @@ import json
 import re
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Tuple
+from typing import Any, Callable, ContextManager, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import torch
 from mmengine.config import Config
@@ -56,13 +56,16 @@ def seen_images(config: Config, name: str) -> Tuple[int, int]:
 
 def image_size(config: Config) -> Tuple[int, int]:
     """Height and width that a network sees in training; a landscape one where images differ."""
-    for step in config.train_dataloader.dataset.pipeline:
+    pipeline: List[Any] = []
+    for step in config.train_dataloader.dataset.pipeline:  # of several ways the first
+        pipeline += step.transforms[0] if step.type == 'RandomChoice' else [step]
+    for step in pipeline:
         if 'crop_size' in step:
             size = step.crop_size
             return (size, size) if isinstance(size, int) else tuple(size)
         if step.type == 'RandomResizedCrop':
             return step.scale, step.scale
-    for step in config.train_dataloader.dataset.pipeline:
+    for step in pipeline:
         if step.get('scale') or step.get('scales'):
             sizes = [_padded(min(scale), max(scale)) for scale in step.get(
                 'scales', [step.get('scale')])]
@@ -104,12 +107,39 @@ def count(config: Config, students: Dict[str, float]) -> Counts:
     if config.default_scope == 'mmpretrain':
         return count_at(config, model, students, size)
     two_stage = getattr(model.architecture, 'roi_head', None) is not None
-    sizes = BOXES if two_stage else SMALL
+    # DINO takes its 900 queries from as many positions at least.
+    sizes = BOXES if two_stage or hasattr(model.architecture, 'num_queries') else SMALL
     small, large = (count_at(config, model, students, each, 1 if two_stage else 2)
                     for each in sizes)
     pixels = [height * width for height, width in (*sizes, size)]
     share = (pixels[2] - pixels[0]) / (pixels[1] - pixels[0])
-    return Counts(*(a + (b - a) * share for a, b in zip(small, large)))
+    student, teacher, whole = (a + (b - a) * share for a, b in zip(small, large))
+    if _attends(getattr(model, 'teacher', None)):
+        # Attention grows faster than the pixels, and windows are filled up: at its own size.
+        batch = random_batch(TASKS[config.default_scope], (1, 3, *size))
+        own = _counted(lambda: model.run_teacher(batch['inputs'], batch['data_samples'])) / 1e9
+        teacher, whole = own, whole - teacher + own
+    return Counts(student, teacher, whole)
+
+
+def _attends(network: Optional[nn.Module]) -> bool:
+    return network is not None and any(
+        'Attention' in type(module).__name__ or 'MSA' in type(module).__name__
+        for module in network.modules())
+
+
+def _counted(work: Callable[[], Any]) -> float:
+    with FlopCounterMode(display=False) as counter, _plain_attention():
+        work()
+    return counter.get_total_flops()
+
+
+def _plain_attention() -> ContextManager:
+    """Attention by matrix products: torch does not count its operator for the CPU."""
+    if hasattr(torch.nn, 'attention'):
+        return torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)
+    return torch.backends.cuda.sdp_kernel(  # PyTorch 2.1
+        enable_flash=False, enable_math=True, enable_mem_efficient=False)
 
 
 def count_at(config: Config, model: BaseModel, students: Dict[str, float], size: Tuple[int, int],
@@ -124,6 +154,10 @@ def count_at(config: Config, model: BaseModel, students: Dict[str, float], size:
         images (int): Defaults to two, which BatchNorm of one pixel needs.
     """
     batch = random_batch(TASKS[config.default_scope], (images, 3, *size))
+    pipeline = config.train_dataloader.dataset.get('pipeline', ())
+    if config.default_scope == 'mmdet' and not any(step.get('with_mask') for step in pipeline):
+        for sample in batch['data_samples']:
+            del sample.gt_instances.masks
     key = json.dumps([config.model.get('architecture', config.model), size], default=str)
     if key not in students:
         student = getattr(model, 'architecture', model)
@@ -155,7 +189,7 @@ def _share(model: BaseModel) -> float:
 def _step(model: BaseModel, batch: dict) -> Tuple[float, float]:
     """Operations of forward and backward, and of the teacher's forward within."""
     teacher = [0]
-    with flop_counter() as counter, _Deformable(model) as deformable:
+    with flop_counter() as counter, _plain_attention(), _Deformable(model) as deformable:
 
         def now() -> int:
             return counter.get_total_flops() + deformable.flops

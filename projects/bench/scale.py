@@ -59,7 +59,8 @@ def table(known: Dict[str, dict]) -> List[str]:
 def _row(path: Path, config: Config, counts: Counts, speeds: Speeds) -> str:
     images, step = seen_images(config, path.stem)
     height, width = image_size(config)
-    peta = [f'{images * each / 1e6:.4g}' for each in counts]
+    peta = [f'{value:.4g}' if value < 1e4 else f'{value:.0f}'
+            for value in (images * each / 1e6 for each in counts)]
     hours = [f'{found:.3g}' if found else '–'
              for found in speeds.hours(path, config, images, step, counts.all)]
     link = f'[{path.stem}](../{path.relative_to(HOME)})'

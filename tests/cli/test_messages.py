@@ -163,6 +163,38 @@ CASES = {
         PLUGGED + "model = dict(architecture=dict(type='one_object'), "
         "teacher=dict(type='one_object'))", 'teacher and student are one object',
         ['TeacherFreeDistill']),
+    'teacher without mean and std': (
+        PLUGGED + "model = dict(teacher=dict(data_preprocessor=dict(_delete_=True, "
+        "type='mmdet.DetDataPreprocessor')))",
+        "the teacher's data_preprocessor (CLASS) states no mean and std", ['mmpretrain']),
+    'teacher of another kind of data': (
+        "model = dict(data_preprocessor=dict(type='mmdet.MultiBranchDataPreprocessor', "
+        "data_preprocessor=dict(type='mmpretrain.ClsDataPreprocessor')))",
+        "the teacher's data_preprocessor is a CLASS, the student's a CLASS",
+        ['one type, or two of']),
+    'teacher of one size': (
+        'mixer = dict(_delete_=True, type="MlpMixer", img_size=64, arch=dict(embed_dims=32, '
+        'num_layers=1, tokens_mlp_dims=8, channels_mlp_dims=8))\n'
+        'model = dict(teacher=dict(backbone=mixer, head=None), distiller=dict(links=dict('
+        'loss_feature=dict(student="backbone.layer3", teacher="backbone.layers.0"))))',
+        'the teacher (CLASS, built for images of SIZE) does not run on SIZE',
+        ['64x64', '32x32', 'teacher_size=(64, 64)']),
+    'size of the teacher': (options('model.teacher_size=518'),
+                            'teacher_size is a factor up to 4', ['518']),
+    'size of the teacher and tokens': (
+        transformers(8, 8, resize=True).replace(
+            "'student': 'backbone.layers.0'", "'student': 'backbone.patch_embed.projection'")
+        + '\nmodel.update(teacher_size=.5)', 'teacher_size, link NAME: tokens cannot become a map',
+        ["out_type='featmap'"]),
+    'size of the teacher and logits': (
+        options('model.teacher_size=.5', 'model.distiller.links.loss_feature.student=head.fc',
+                'model.distiller.links.loss_feature.teacher=head.fc'),
+        'teacher_size: the teacher is read at PLACE', ["'head.fc'"]),
+    'size of the teacher in FCFD': (fcfd('FCFDDistill', teacher_size=.5),
+                                    'teacher_size: CLASS runs features of one network through', []),
+    'teacher without head trained': (
+        options('model.teacher.head=None', 'model.teacher_trainable=True'),
+        'teacher_trainable=True needs a teacher with a head', ['ImageClassifier']),
     'SimKD without a classifier': (
         fcfd('FCFDSimKD', '{k: v for k, v in _base_.model.teacher.items() if k != "head"}'),
         'inherit, teacher: MODEL has no module NAME', ["'head'"]),

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from mmengine.hub import get_config
 
-from .tiny import CONFIGS, build_model, load
+from .tiny import CONFIGS, build_model, load, without_scope
 
 MLP = CONFIGS / 'mlp'
 NAMES = sorted(str(path.relative_to(CONFIGS)) for path in MLP.rglob('*.py'))
@@ -69,6 +69,21 @@ ABLATIONS = {
 }
 SHORTER = f'mlp/det/mlp_{RETINANET_1X}'  # Table 1's schedule
 OURS = 'mlp/cls/mlp_backbone_resnet56_resnet20_1xb64_cifar100.py'  # in no table of the paper
+DINOV2 = 'mmpretrain::dinov2/vit-base-p14_dinov2-pre_headless.py'
+FASTER_RCNN = 'mlp/det/mlp_backbone_dinov2-vit-b14_faster-rcnn_r50_fpn_1x_coco.py'
+PSPNET = f'mlp/seg/mlp_backbone_dinov2-vit-b14_pspnet_r18-d8_{CITYSCAPES}'
+# Neither are these, whose teacher is the zoo's best known. Teacher, student, place in the teacher.
+OTHERS = {
+    'mlp/cls/mlp_backbone_deit-base_deit-small_4xb256_in1k.py': (
+        'mmpretrain::deit/deit-base_16xb64_in1k.py', 'mmpretrain::deit/deit-small_4xb256_in1k.py',
+        'backbone.ln1'),
+    'mlp/det/mlp_neck_dino_swin-l_dino_r50_8xb2-12e_coco.py': (
+        'mmdet::dino/dino-5scale_swin-l_8xb2-12e_coco.py',
+        'mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py',
+        ['neck.convs.1', 'neck.convs.2', 'neck.convs.3', 'neck.extra_convs.0']),
+    FASTER_RCNN: (DINOV2, 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py', 'backbone'),
+    PSPNET: (DINOV2, 'mmseg::pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py', 'backbone'),
+}
 
 
 def only_link(config):
@@ -79,7 +94,39 @@ def only_link(config):
 
 
 def test_every_config_is_in_one_of_the_tables():
-    assert NAMES == sorted([*RECIPES, *ABLATIONS, SHORTER, OURS])
+    assert NAMES == sorted([*RECIPES, *ABLATIONS, SHORTER, OURS, *OTHERS])
+
+
+@pytest.mark.parametrize('name', OTHERS)
+def test_a_recipe_that_the_paper_does_not_have(name):
+    teacher, student, place = OTHERS[name]
+    config = load(name)
+    assert config.model.architecture == dict(cfg_path=student, pretrained=False)
+    assert config.model.teacher_ckpt == get_config(teacher, pretrained=True).model_path
+    if teacher != DINOV2:
+        assert config.model.teacher == dict(cfg_path=teacher, pretrained=False)
+    link = only_link(config)
+    assert link.teacher == place and link.connector == dict(type='MLPConnector')
+    assert 'not been tuned' in (CONFIGS / name).read_text().replace('\n# ', ' ')
+
+
+def test_dinov2_is_the_zoos_but_for_the_form_of_its_output():
+    zoo = get_config(DINOV2)
+    for name in (FASTER_RCNN, PSPNET):
+        teacher = load(name).model.teacher.copy()
+        assert teacher.pop('_scope_') == 'mmpretrain'
+        assert teacher.pop('data_preprocessor') == zoo.data_preprocessor
+        assert teacher.backbone.pop('out_type') == 'featmap'
+        assert teacher == zoo.model
+
+
+def test_dinov2_teaches_as_the_other_recipes_of_its_student_are_trained():
+    for name, other in ((FASTER_RCNN, 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'),
+                        (PSPNET, PSPNET.replace('dinov2-vit-b14', 'pspnet_r101-d8'))):
+        config = load(name)
+        usual = get_config(other) if '::' in other else load(other)
+        for key in ('train_dataloader', 'optim_wrapper', 'param_scheduler', 'train_cfg'):
+            assert without_scope(config[key]) == without_scope(usual[key]), key
 
 
 @pytest.mark.parametrize('name', RECIPES)
@@ -189,7 +236,7 @@ def test_cifar_is_trained_as_fcfd_is():
     assert link.loss == dict(type='FeatureL2Loss', loss_weight=1e-3)
 
 
-@pytest.mark.parametrize('name', sorted({*NAMES} - {OURS}))
+@pytest.mark.parametrize('name', sorted({*NAMES} - {OURS, *OTHERS}))
 def test_teacher_checkpoint_is_the_zoos_for_that_config(name):
     model = load(name).model
     assert urlparse(model.teacher_ckpt).hostname == 'download.openmmlab.com'
@@ -215,7 +262,8 @@ def test_metafile_lists_every_config_with_its_models():
         if name == OURS:  # RepDistiller's networks are in no model zoo
             assert 'Config' not in metadata['Teacher']
             continue
-        assert metadata['Teacher']['Config'] == model.teacher.cfg_path
+        teacher = OTHERS[name][0] if name in OTHERS else model.teacher.cfg_path
+        assert metadata['Teacher']['Config'] == teacher
         assert metadata['Teacher']['Weights'] == model.teacher_ckpt
         assert metadata['Student'].get('Config') == model.architecture.get('cfg_path')
 

@@ -34,6 +34,13 @@ def load(path) -> Config:
     return config
 
 
+def without_scope(part):
+    """A part of a config without the scopes that ``_base_`` of another library adds."""
+    if isinstance(part, dict):
+        return {key: without_scope(value) for key, value in part.items() if key != '_scope_'}
+    return [without_scope(item) for item in part] if isinstance(part, (list, tuple)) else part
+
+
 def build_model(config: Config):
     """The model as a runner builds and initialises it, with random weights for loaded ones.
 
@@ -73,17 +80,22 @@ def build_optimizer(config: Config, model) -> OptimWrapper:
 
 
 def tiny_size(config: Config) -> int:
-    """Pixels: an FPN needs 128 for its coarsest level; CIFAR nets are made for 32."""
+    """Pixels: an FPN needs 128 for its coarsest level; CIFAR nets are made for 32.
+
+    DINO's 900 queries are taken from as many positions at least.
+    """
     if config.default_scope == 'mmdet':
-        return 128
+        return 256 if 'mmdet::dino/' in str(config.model.architecture) else 128
     return 32 if 'cifar' in config.train_dataloader.dataset.type.lower() else 64
 
 
 def tiny_batch(config: Config, size: int, images: int = 2) -> dict:
     """A batch as the dataloader gives it: raw uint8 images and the library's data samples.
 
-    Every image has two objects, of the classes 0 and 1 that all datasets have.
+    Every image has two objects, of the classes 0 and 1 that all datasets have; with masks where the
+    config loads them.
     """
+    pipeline = config.train_dataloader.dataset.get('pipeline', ())
     random = np.random.RandomState(0)
     pack = TRANSFORMS.build(dict(type=PACKERS[config.default_scope]))
     samples = []
@@ -95,8 +107,11 @@ def tiny_batch(config: Config, size: int, images: int = 2) -> dict:
         masks = np.zeros((2, size, size), np.uint8)
         masks[0, 8:size // 2, 8:size // 2] = 1
         masks[1, size // 4:-4, size // 4:-4] = 1
+        more = {}
+        if any(step.get('with_mask') for step in pipeline):
+            more['gt_masks'] = BitmapMasks(masks, size, size)
         samples.append(pack(dict(
-            img=random.randint(0, 256, (size, size, 3), np.uint8),
+            **more, img=random.randint(0, 256, (size, size, 3), np.uint8),
             img_id=index, img_path=f'{index}.jpg', img_shape=(size, size), ori_shape=(size, size),
             pad_shape=(size, size), scale_factor=(1., 1.), flip=False, flip_direction=None,
             gt_label=index % 2,
@@ -104,6 +119,5 @@ def tiny_batch(config: Config, size: int, images: int = 2) -> dict:
                 [[8, 8, size // 2, size // 2], [size // 4, size // 4, size - 4, size - 4]],
                 np.float32)),
             gt_bboxes_labels=np.array([0, 1]), gt_ignore_flags=np.array([False, False]),
-            gt_masks=BitmapMasks(masks, size, size),
             gt_seg_map=segments, seg_fields=['gt_seg_map'])))
     return pseudo_collate(samples)

@@ -98,13 +98,30 @@ def test_a_deformable_convolution_counts_as_a_plain_one(modulated):
     assert deformable == plain == 3 * 2 * (2 * 6 * 5 * 5) * (4 // 2 * 9)
 
 
+def vit_b(tokens):
+    """GFLOP of a ViT-B/14: its linear layers, attention, and the embedding of patches."""
+    n, c = tokens + 1, 768
+    return (12 * (24 * n * c ** 2 + 4 * n ** 2 * c) + 2 * tokens * 3 * 14 ** 2 * c) / 1e9
+
+
+@pytest.mark.train
+def test_attention_counts_and_a_transformer_counts_at_its_own_size():
+    """Torch knows no operations of attention on the CPU, and they grow faster than the pixels."""
+    config = load('mlp/seg/mlp_backbone_dinov2-vit-b14_pspnet_r18-d8_8xb2-40k_'
+                  'cityscapes-512x512.py')
+    counts = count(config, {})
+    assert counts.teacher == pytest.approx(vit_b(32 * 32), rel=1e-6)
+    assert counts.all > counts.student + counts.teacher
+
+
 @pytest.mark.parametrize('path, size, images, step', [
     (IN1K, (224, 224), 100 * 1281167, 256), (CIFAR, (32, 32), 240 * 50000, 64),
     (RETINA, (800, 1088), 12 * 117266, 16),
     ('mlp/seg/mlp_backbone_pspnet_r101-d8_pspnet_r18-d8_8xb2-40k_cityscapes-512x512.py',
      (512, 512), 40000 * 16, 16),
     ('fcfd/det/fcfd_neck_faster-rcnn_r101_faster-rcnn_r18_1xb8-amp-1x_coco.py', (704, 960),
-     180000 * 8, 8)])
+     180000 * 8, 8),
+    ('mlp/det/mlp_neck_dino_swin-l_dino_r50_8xb2-12e_coco.py', (640, 864), 12 * 117266, 16)])
 def test_sizes_and_images(path, size, images, step):
     config = load(path)
     assert image_size(config) == size

@@ -161,7 +161,9 @@ def test_a_teacher_that_is_trained_is_the_checkpoints(folder):
     (['--work-dir', 'new'], 'what to test? a checkpoint of the student, or --teacher'),
     (['--work-dir', 'new', '--teacher', '--cfg-options', 'model.teacher_ckpt=gone.pth'],
      "teacher_ckpt 'gone.pth' cannot be loaded"),
-    (['gone.pth', '--work-dir', 'new', '--teacher'], 'no checkpoint at gone.pth')])
+    (['gone.pth', '--work-dir', 'new', '--teacher'], 'no checkpoint at gone.pth'),
+    (['--work-dir', 'new', '--teacher', '--cfg-options', 'model.teacher.head=None'],
+     '--teacher: the teacher has no head, so it predicts nothing to test')])
 @pytest.mark.train
 def test_mistakes(folder, arguments, expected):
     done = tool('test.py', 'toy.py', *arguments, cwd=folder)

@@ -18,11 +18,12 @@ from torch.utils._pytree import tree_map
 from ...errors import ConfigError
 from ..distillers import LinkDistiller
 from ..distillers.step_checks import check_own_losses
-from ..teacher.build import DTYPES, build_teacher, in_format
+from ..teacher.build import DTYPES, build_teacher, in_format, is_headless
 from ..teacher.cast_weights import CastWeights
 from ..teacher.early_stop import EarlyStop, Reads, reads_of
 from ..teacher.fuse import fuse
 from ..teacher.inherit import Inheritance
+from ..teacher.input_size import check_places, one_line_if_size, set_input_size
 from ..teacher.options import TeacherOptions
 from ..teacher.preprocessor import preprocessor_for
 from ..utils.dry_run import dry_run, recorded_places
@@ -58,6 +59,10 @@ class LeanTeacherDistill(SingleTeacherDistill):
             None (default) does so when the operators that run can (mmcv's cannot) and are faster
             in it (grouped convolutions are in half precision only).
         teacher_dtype (str, optional): 'bf16' or 'fp16' to run the teacher in that precision.
+        teacher_size (float | tuple[int, int], optional): The size of the teacher's images. A number
+            is a factor on the height and width of the batch, rounded to whole patches of a vision
+            transformer; a pair is a height and a width in pixels. None (default) leaves the batch
+            as it is.
         save_teacher (bool): Keep the teacher's weights in the checkpoints. Defaults to False.
         inherit (Sequence[str]): Modules of the student (such as 'neck', 'bbox_head') that start
             from the teacher's weights where names and shapes agree.
@@ -113,6 +118,14 @@ class LeanTeacherDistill(SingleTeacherDistill):
         if self.teacher is self.student:
             raise ConfigError('teacher and student are one object; build a second model, or use '
                               'TeacherFreeDistill for a student that teaches itself')
+        if options.teacher_trainable and is_headless(self.teacher):
+            raise ConfigError('teacher_trainable=True needs a teacher with a head, found '
+                              f'{type(self.teacher).__name__} without one')
+        if options.teacher_size is not None:
+            if self.enters_networks:
+                raise ConfigError(f'teacher_size: {type(self).__name__} runs features of one '
+                                  'network through the other, so both need images of one size')
+            set_input_size(self.teacher, options.teacher_size)
         self.inheritance = Inheritance(inherit, self.student, self.teacher)  # before it is fused
         own = self.data_preprocessor  # type: ignore[has-type]
         self.data_preprocessor = preprocessor_for(
@@ -152,6 +165,8 @@ class LeanTeacherDistill(SingleTeacherDistill):
         if not isinstance(self.distiller, LinkDistiller):  # which has run both
             self.outputs_read('student')
             self.outputs_read('teacher')
+        if options.teacher_size is not None:
+            check_places(self.distiller)
         if options.teacher_dtype == 'fp16':  # only now: PyTorch 2.1 cannot run it on the CPU
             self._cast_teacher('fp16')
         self.attach_recorders()
@@ -216,7 +231,7 @@ class LeanTeacherDistill(SingleTeacherDistill):
 
     def teacher_mode(self) -> str:
         """The mode that a frozen teacher is called in."""
-        return 'loss'
+        return 'tensor' if is_headless(self.teacher) else 'loss'
 
     def init_weights(self) -> None:
         """Initialise the student, then take what it inherits from the teacher."""
@@ -269,7 +284,8 @@ class LeanTeacherDistill(SingleTeacherDistill):
             no_amp = torch.autocast(device, enabled=False) if self.teacher_dtype \
                 else nullcontext()
             inputs = in_format(inputs, self.teacher, self.teacher_channels_last)
-            with torch.no_grad(), no_amp, self.cast_weights.used(device), self._stop:
+            with torch.no_grad(), no_amp, self.cast_weights.used(device), \
+                    one_line_if_size(self.teacher, inputs), self._stop:
                 self.teacher(inputs, data_samples, mode=self.teacher_mode())
         self._hand_over()
         return dict()

@@ -72,6 +72,21 @@ def _load_into(model: nn.Module, weights: Dict[str, Tensor]) -> List[List[str]]:
     return wrong
 
 
+def is_headless(teacher: nn.Module) -> bool:
+    """Whether its config states ``head=None``, as those of mmpretrain's feature extractors do."""
+    return getattr(teacher, 'head', teacher) is None
+
+
+def _is_left_out(teacher: nn.Module, key: str) -> bool:
+    """Whether the teacher is meant to do without this weight of its checkpoint.
+
+    Without a head, those of parts that are None too, and what stands for masked patches in
+    pretraining: DINOv2's public checkpoints have that one, and mmpretrain's networks do not.
+    """
+    return is_headless(teacher) and (key.endswith('.mask_token') or
+                                     getattr(teacher, key.split('.')[0], teacher) is None)
+
+
 def load_strictly(teacher: nn.Module, path: str) -> None:
     """Load a checkpoint; missing, unexpected and misshapen keys are an error that lists them."""
     own = teacher.state_dict()
@@ -82,7 +97,8 @@ def load_strictly(teacher: nn.Module, path: str) -> None:
     # Files of before PyTorch 0.4.1 do not count batches.
     missing = [key for key in missing
                if not key.endswith('num_batches_tracked') and key not in recomputed]
-    unexpected = [key for key in dict.fromkeys(unexpected) if key in weights]  # not renamed since
+    unexpected = [key for key in dict.fromkeys(unexpected) if key in weights  # not renamed since
+                  and not _is_left_out(teacher, key)]
     difference = Difference(missing, unexpected, list(map(_shapes_in, misshapen)))
     if difference.total:
         raise ConfigError(f'teacher_ckpt {path!r} does not fit the teacher '

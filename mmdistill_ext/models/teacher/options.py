@@ -1,11 +1,12 @@
 """What a config says of a teacher, checked before anything is built."""
 from dataclasses import dataclass, fields
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Sequence, Union
 
 from mmengine.model import BaseModel
 
 from ...errors import ConfigError
 from .build import DTYPES
+from .input_size import check_size
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class TeacherOptions:
         teacher_fuse_bn (bool, optional): Defaults to None.
         teacher_channels_last (bool, optional): Defaults to None.
         teacher_dtype (str, optional): Defaults to None.
+        teacher_size (float | tuple[int, int], optional): Defaults to None.
         save_teacher (bool): Defaults to False.
         teacher_module_inplace (bool): Defaults to True.
     """
@@ -30,6 +32,7 @@ class TeacherOptions:
     teacher_fuse_bn: Optional[bool] = None
     teacher_channels_last: Optional[bool] = None
     teacher_dtype: Optional[str] = None
+    teacher_size: Optional[Union[float, Sequence[int]]] = None
     save_teacher: bool = False
     teacher_module_inplace: bool = True
 
@@ -40,6 +43,12 @@ class TeacherOptions:
         if self.teacher_dtype and self.teacher_trainable:
             raise ConfigError(f'teacher_dtype={self.teacher_dtype!r} is for a frozen teacher, and '
                               "teacher_trainable=True; train both with mmengine's AmpOptimWrapper")
+
+        if self.teacher_size is not None:
+            check_size(self.teacher_size)
+            if self.teacher_trainable:  # whose boxes would be in pixels of other images
+                raise ConfigError(f'teacher_size={self.teacher_size!r} is for a frozen teacher, '
+                                  'and teacher_trainable=True')
 
     @classmethod
     def take_from(cls, arguments: Dict[str, Any]) -> 'TeacherOptions':

@@ -1,7 +1,7 @@
 """One batch, normalised once for the student and once for a teacher that wants it otherwise."""
 import copy
 import random
-from typing import Any, List, Optional, Union
+from typing import Any, List, Optional, Sequence, Union
 
 import numpy as np
 import torch
@@ -14,8 +14,9 @@ from ...errors import ConfigError
 # What the data preprocessors of mmengine, mmpretrain, mmdet and mmseg call their settings. mmseg's
 # `size` and `size_divisor` are not among them: they are the crop that the data set is trained with,
 # and that is the student's.
-SETTINGS = ('mean', 'std', '_enable_normalize', '_channel_conversion', 'channel_conversion',
-            'to_rgb', 'pad_size_divisor', 'pad_value', 'pad_val')
+CHANNEL_ORDER = ('_channel_conversion', 'channel_conversion', 'to_rgb')
+PADDING = ('pad_value', 'pad_val')
+SETTINGS = ('mean', 'std', '_enable_normalize', *CHANNEL_ORDER, 'pad_size_divisor', *PADDING)
 # They normalise, then pad to the right and below.
 KNOWN = ('mmengine.ImgDataPreprocessor', 'mmpretrain.ClsDataPreprocessor',
          'mmdet.DetDataPreprocessor', 'mmseg.SegDataPreProcessor')
@@ -32,24 +33,53 @@ def _equal(a, b) -> bool:
 def preprocessor_for(student: nn.Module, teacher: Optional[nn.Module]) -> nn.Module:
     """The student's preprocessor, or one that serves both where the teacher's settings differ.
 
-    A teacher whose config states no normalisation takes the student's batch as it is.
+    A teacher whose config states no normalisation takes the student's batch as it is, where both
+    preprocessors are of one type.
     """
-    if teacher is None or not getattr(teacher, '_enable_normalize', False):
+    if teacher is None or not hasattr(teacher, '_enable_normalize'):
+        return student
+    one_type = type(teacher) is type(student)
+    if not teacher._enable_normalize:
+        if not one_type and hasattr(student, '_enable_normalize'):
+            raise ConfigError(
+                f"the teacher's data_preprocessor ({type(teacher).__name__}) states no mean and "
+                "std; expected data_preprocessor=dict(mean=..., std=..., to_rgb=...) in the "
+                "teacher's config (mmpretrain's configs state it beside the model)")
         return student
     wanted, own = _settings(teacher), _settings(student)
+    if not one_type:
+        wanted = _under_own_names(student, teacher)
     if wanted.keys() == own.keys() and all(_equal(wanted[name], own[name]) for name in own):
         return student
-    if type(teacher) is not type(student):
+    return TwoPreprocessors(student, wanted)
+
+
+def _under_own_names(student: nn.Module, teacher: nn.Module) -> dict:
+    """The teacher's settings as the student's type calls them.
+
+    The divisor of the padded size stays the student's: both see one batch.
+    """
+    own, theirs = _settings(student), _settings(teacher)
+    names = [(_first(group, own), _first(group, theirs)) for group in (CHANNEL_ORDER, PADDING)]
+    if '_enable_normalize' not in own or any(None in pair for pair in names):
         raise ConfigError(
             f"the teacher's data_preprocessor is a {type(teacher).__name__}, the student's a "
-            f'{type(student).__name__}: one batch cannot serve both; give both the same type')
-    return TwoPreprocessors(student, wanted)
+            f'{type(student).__name__}: one batch cannot serve both; expected one type, or two of '
+            f'{", ".join(name.split(".")[1] for name in KNOWN)}')
+    own.update({name: theirs[name] for name in ('mean', 'std', '_enable_normalize')})
+    own.update({name: theirs[other] for name, other in names})
+    return own
+
+
+def _first(names: Sequence[str], settings: dict) -> Optional[str]:
+    return next((name for name in names if name in settings), None)
 
 
 class TwoPreprocessors(BaseDataPreprocessor):
     """Adds ``teacher_inputs`` to a training batch.
 
-    Where only mean and std differ they are computed from the student's batch.
+    Where only mean, std, the order of the channels and the padding differ, they are computed from
+    the student's batch.
 
     Args:
         student (nn.Module): The student's data preprocessor; evaluation uses it alone.
@@ -70,8 +100,13 @@ class TwoPreprocessors(BaseDataPreprocessor):
                 setattr(self.teacher, name, value)
         self.renormalises = _only_normalises_otherwise(student, wanted)
         if self.renormalises:
-            self.register_buffer('scale', student.std / wanted['std'], persistent=False)
-            self.register_buffer('shift', (student.mean - wanted['mean']) / wanted['std'],
+            self.flips = any(getattr(student, name) != wanted[name]
+                             for name in CHANNEL_ORDER if name in wanted)
+            self.padding = next(wanted[name] for name in PADDING if name in wanted)
+            mean, std = (value.flip(0) if self.flips else value
+                         for value in (student.mean, student.std))
+            self.register_buffer('scale', std / wanted['std'], persistent=False)
+            self.register_buffer('shift', (mean - wanted['mean']) / wanted['std'],
                                  persistent=False)
 
     def forward(self, data: dict, training: bool = False) -> dict:
@@ -92,27 +127,29 @@ class TwoPreprocessors(BaseDataPreprocessor):
         return dict(self.student(data, True), teacher_inputs=teacher_data['inputs'])
 
     def renormalised(self, batch: Tensor, images: Union[Tensor, List[Tensor]]) -> Tensor:
-        """The student's batch with the teacher's mean and std.
+        """The student's batch with the teacher's mean, std, channel order and padding.
 
         Args:
             batch (Tensor): ``[N, 3, H, W]``, normalised and padded for the student.
             images (Tensor | list[Tensor]): What it was made of, ``[3, h, w]`` each.
         """
-        inputs = torch.addcmul(self.shift, batch, self.scale)
-        padding = getattr(self.student, 'pad_value', getattr(self.student, 'pad_val', 0))
+        inputs = torch.addcmul(self.shift, batch.flip(1) if self.flips else batch, self.scale)
         for whole, image in zip(inputs, images):
             height, width = image.shape[-2:]
             if (height, width) != tuple(whole.shape[-2:]):
-                whole[:, height:] = padding
-                whole[:, :, width:] = padding
+                whole[:, height:] = self.padding
+                whole[:, :, width:] = self.padding
         return inputs
 
 
 def _only_normalises_otherwise(student: nn.Module, wanted: dict) -> bool:
     own, kind = _settings(student), type(student)
+    may_differ = ['mean', 'std', *PADDING]
+    if getattr(student, 'mean', None) is not None and len(student.mean) == 3:
+        may_differ += CHANNEL_ORDER
     return (f'{kind.__module__.split(".")[0]}.{kind.__name__}' in KNOWN
             and not getattr(student, 'batch_augments', None) and own.keys() == wanted.keys()
-            and all(name in ('mean', 'std') or _equal(own[name], wanted[name]) for name in own))
+            and all(name in may_differ or _equal(own[name], wanted[name]) for name in own))
 
 
 def _with_own_fields(samples: Any) -> Any:

@@ -623,7 +623,8 @@ def test_a_random_teacher_is_initialised_before_it_is_fused(task):
     dict(mean=[10., 20., 30.], std=[1., 2., 3.]),
     dict(mean=[10., 20., 30.], std=[1., 2., 3.], flip=True, pad=True)])
 def test_the_teacher_gets_what_its_own_preprocessor_gives(task, fields):
-    fields, only_normalises_otherwise = dict(fields), 'pad' not in fields
+    # mmseg's has no divisor of the padded size.
+    fields, only_normalises_otherwise = dict(fields), 'pad' not in fields or task == 'seg'
     teacher = model_config(task, 16)
     own = teacher['data_preprocessor']
     if fields.pop('flip', None):
@@ -685,11 +686,6 @@ def test_teacher_and_student_see_the_same_random_mixup():
     torch.testing.assert_close(data['teacher_inputs'], (data['inputs'] - 120.) / 60.)
     raw = torch.stack(batch('cls', images=8)['inputs']).float()
     assert not torch.equal(data['inputs'], raw)  # it did mix
-
-
-def test_preprocessors_that_cannot_share_a_batch_are_refused():
-    message = refused(teacher=model_config('seg', 16))
-    assert 'SegDataPreProcessor' in message and 'ClsDataPreprocessor' in message
 
 
 # Inheriting

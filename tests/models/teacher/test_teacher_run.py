@@ -144,12 +144,12 @@ def test_labels_are_mixed_once():
     assert torch.equal(*scores) and ((0 < scores[0]) & (scores[0] < 1)).any()
 
 
-def two_of(task, **teachers):
+def two_of(task, students=(), **teachers):
     """The preprocessor for both of a student and a teacher with other settings."""
-    config = model_config(task)
-    student = build(config).data_preprocessor
-    config['data_preprocessor'].update(teachers)
-    return preprocessor_for(student, build(config).data_preprocessor)
+    config, other = model_config(task), model_config(task)
+    config['data_preprocessor'].update(students)
+    other['data_preprocessor'].update(teachers)
+    return preprocessor_for(build(config).data_preprocessor, build(other).data_preprocessor)
 
 
 @pytest.mark.parametrize('task', ['cls', 'seg', 'det'])
@@ -164,9 +164,10 @@ def test_another_mean_costs_one_operator_and_no_copy_of_a_sample(task, monkeypat
 
 @pytest.mark.parametrize('task', ['cls', 'seg', 'det'])
 def test_samples_that_are_written_to_keep_no_trace_of_the_teachers_pass(task):
-    padding = dict(cls=dict(pad_size_divisor=48), seg=dict(pad_val=3),
-                   det=dict(pad_size_divisor=48))[task]
-    two = two_of(task, **padding)
+    raw = dict(students=dict(mean=None, std=None))
+    two = two_of(task, **dict(cls=dict(pad_size_divisor=48), seg=raw,
+                              det=dict(pad_size_divisor=48))[task])
+    assert not two.renormalises
 
     def contents(sample):
         return {'meta': sample.metainfo, **{
