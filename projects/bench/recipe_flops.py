@@ -129,7 +129,7 @@ def _attends(network: Optional[nn.Module]) -> bool:
 
 
 def _counted(work: Callable[[], Any]) -> float:
-    with FlopCounterMode(display=False) as counter, _plain_attention():
+    with flop_counter() as counter, _plain_attention():
         work()
     return counter.get_total_flops()
 

@@ -21,18 +21,15 @@ from ..distillers.step_checks import check_own_losses
 from ..teacher.build import DTYPES, build_teacher, in_format, is_headless
 from ..teacher.cast_weights import CastWeights
 from ..teacher.early_stop import EarlyStop, Reads, reads_of
+from ..teacher.first_step import before_first_step
 from ..teacher.fuse import fuse
 from ..teacher.inherit import Inheritance
 from ..teacher.input_size import check_places, one_line_if_size, set_input_size
 from ..teacher.options import TeacherOptions
 from ..teacher.preprocessor import preprocessor_for
+from ..teacher.saving import own_teacher, without_teacher
 from ..utils.dry_run import dry_run, recorded_places
-from ..utils.memory_format import (
-    channels_last,
-    is_sharded,
-    lay_out,
-    student_in_channels_last,
-)
+from ..utils.memory_format import channels_last, lay_out, student_in_channels_last
 
 
 @MODELS.register_module()
@@ -132,8 +129,8 @@ class LeanTeacherDistill(SingleTeacherDistill):
             own, getattr(self.teacher, 'data_preprocessor', None))
         self.distiller = MODELS.build(distiller)
         self._prepare(options)
-        self._register_state_dict_hook(_without_teacher)
-        self._register_load_state_dict_pre_hook(_own_teacher, with_module=True)
+        self._register_state_dict_hook(without_teacher)
+        self._register_load_state_dict_pre_hook(own_teacher, with_module=True)
 
     def _prepare(self, options: TeacherOptions) -> None:
         """Bring the teacher into the form it trains in, and attach what reads both networks.
@@ -158,7 +155,7 @@ class LeanTeacherDistill(SingleTeacherDistill):
         if self.teacher_channels_last and options.teacher_trainable:
             lay_out(self.teacher)  # now: DDP keeps gradients in the layout that it finds
         self._is_new = True
-        self.register_forward_pre_hook(_before_first_step)
+        self.register_forward_pre_hook(before_first_step)
         if options.teacher_dtype == 'bf16':  # now: mmcv's operators that lack it fail below
             self._cast_teacher('bf16')
         self.distiller.prepare_from_teacher(self.teacher)
@@ -336,7 +333,7 @@ class LeanTeacherDistill(SingleTeacherDistill):
         Each has parameters of its own, so that one can be moved or cast without the other, and
         buffers of its own, since the teacher's statistics may move.
         """
-        _before_first_step(self, ())  # or the copy would keep weights of another layout to itself
+        before_first_step(self, ())  # or the copy would keep weights of another layout to itself
         if not self.teacher_trainable:
             memo.update((id(weight), nn.Parameter(weight.detach(), requires_grad=False))
                         for weight in self.teacher.parameters())
@@ -344,49 +341,3 @@ class LeanTeacherDistill(SingleTeacherDistill):
         memo[id(self)] = other
         other.__setstate__(copy.deepcopy(self.__reduce_ex__(4)[2], memo))
         return other
-
-
-@torch.compiler.disable
-def _before_first_step(module: LeanTeacherDistill, _) -> None:
-    """Put a frozen teacher into channels_last; not earlier: FSDP shards contiguous weights only."""
-    if not module._is_new:
-        return
-    module._is_new = False
-    sharded = is_sharded([module])
-    networks = [*module.student.modules(), *module.teacher.modules()]
-    if module.enters_networks and sharded and is_sharded(networks):
-        raise ConfigError(
-            f'{type(module).__name__} runs parts of both networks after their forward, when FSDP '
-            'has taken their weights away again: call fully_shard on the algorithm alone')
-    others = [p for name, p in module.named_parameters() if p.requires_grad
-              and not name.startswith(('architecture.', 'teacher.'))]
-    if others and not sharded and is_sharded(module.student.modules()):
-        raise ConfigError(
-            f'{type(module).__name__}: fully_shard was called on the student alone, so each rank '
-            'would train connectors of its own: call it on the algorithm too')
-    if not module.teacher_channels_last or module.teacher_trainable:
-        return
-    if sharded or is_sharded(module.teacher.modules()):
-        module.teacher_channels_last = False
-        print_log('teacher_channels_last=False: the teacher is sharded, and FSDP takes contiguous '
-                  'weights only', logger='current')
-    else:
-        lay_out(module.teacher)
-
-
-def _without_teacher(module: LeanTeacherDistill, state_dict: dict, prefix: str, _) -> None:
-    """A checkpoint holds of a frozen teacher at most the running statistics that move."""
-    if module.save_teacher:
-        return
-    moving = () if module.teacher_norm_eval else ('running_mean', 'running_var',
-                                                  'num_batches_tracked')
-    for key in list(state_dict):
-        if key.startswith(f'{prefix}teacher.') and key.rsplit('.', 1)[-1] not in moving:
-            del state_dict[key]
-
-
-def _own_teacher(module: LeanTeacherDistill, state_dict: dict, prefix: str, *_) -> None:
-    """What a checkpoint lacks of the teacher is not missing: it came from ``teacher_ckpt``."""
-    _without_teacher(module, state_dict, prefix, None)  # MMRazor's checkpoints hold it, unfused
-    for key, value in module.teacher.state_dict().items():
-        state_dict.setdefault(f'{prefix}teacher.{key}', value)
