@@ -42,6 +42,9 @@ def build(config: Config, seed: int) -> BaseModel:
         fields.data_preprocessor = config.data_preprocessor
     fields.setdefault('_scope_', config.default_scope)
     fields.pop('pretrained', None)
+    head = fields.get('head') or {}
+    if head.get('type') in ('LeViTClsHead', 'EfficientFormerClsHead'):
+        head.distillation = False  # with it mmpretrain does not train them
     if config.default_scope == 'mmdet':  # which fills up to the size of the images in training
         fields.get('data_preprocessor', {}).pop('batch_augments', None)
     torch.manual_seed(seed)

@@ -4,7 +4,7 @@ from typing import Any, Callable, List
 
 from torch import Tensor, nn
 
-from ...errors import ConfigError
+from ...errors import ConfigError, few
 from ..utils.dry_run import untouched
 from .head_contract import Signature
 
@@ -75,7 +75,7 @@ def check_maps(who: str, student: List[Tensor], teacher: List[Tensor]) -> None:
     """As many levels on both sides, of one size for one image."""
     sizes = [[tuple(x.shape[2:]) for x in maps] for maps in (student, teacher)]
     if sizes[0] != sizes[1]:
-        shown = [f'the {side} gives {len(size)} levels of {", ".join(map(str, size))}'
+        shown = [f'the {side} gives {len(size)} levels of {few(size)}'
                  for side, size in zip(('student', 'teacher'), sizes)]
         raise ConfigError(f'{who}: {" and ".join(shown)} (H, W) for one image; number and strides '
                           'of the levels must agree')

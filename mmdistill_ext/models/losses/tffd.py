@@ -4,7 +4,7 @@ from typing import Any, Iterable, List, Optional
 from mmrazor.registry import MODELS
 from torch import Tensor, nn
 
-from ...errors import ConfigError, nearest, number
+from ...errors import ConfigError, few, nearest, number
 from .distances import DISTANCES
 from .tffd_released import released_inter_layers, released_intra_layers
 from .tffd_terms import inter_layers, intra_layers
@@ -39,15 +39,16 @@ class _TfFDLoss(nn.Module):
     def _check(self, features: List[Tensor]) -> None:
         """The distiller's dry run calls the loss, so these are found when the model is built."""
         name = type(self).__name__
-        shapes = ', '.join(str(list(feature.shape[1:])) for feature in features)
+        shapes = few(list(feature.shape[1:]) for feature in features)
         if len(features) < self.least:
             raise ConfigError(f'{name}: found {len(features)} layer ({shapes}), but deep layers '
                               f'teach shallow ones: name {self.least} layers or more')
         if len({id(feature) for feature in features}) < len(features):
             raise ConfigError(f'{name}: two of the layers are one and the same feature '
                               f'({shapes}); name each layer once')
-        if any(feature.ndim != 4 for feature in features):
-            raise ConfigError(f'{name}: expected maps [C, H, W], found {shapes}')
+        other = [list(feature.shape[1:]) for feature in features if feature.ndim != 4]
+        if other:
+            raise ConfigError(f'{name}: expected maps [C, H, W], found {other[0]}')
 
 
 @MODELS.register_module()

@@ -383,6 +383,18 @@ def test_wrong_layers_stop_the_build(loss, places, message):
     assert message in str(error.value) and '\n' not in str(error.value)
 
 
+def test_a_message_lists_eight_places_at_most():
+    deep = [f'backbone.layer{stage}.0.{name}' for stage in (4, 3, 2, 1)
+            for name in ('conv1', 'bn1', 'conv2')]
+    with pytest.raises(ConfigError) as error:
+        teacher_free('TfFDInterLoss', deep)
+    listed = str(error.value).split(': TfFDInterLoss')[0].split('link \'loss_self\', ')[1]
+    assert listed.count('backbone.') == 8 and listed.endswith(', ...')
+    with pytest.raises(ConfigError) as error:
+        TfFDIntraLoss()([torch.ones(2, 4, 8)] * 12)
+    assert str(error.value).count('[2, 4, 8]') + str(error.value).count('[4, 8]') <= 8
+
+
 def test_in_a_model_it_is_the_equation_of_the_recorded_stages():
     """Recorded once, nothing added, and what the links give is what the equations say."""
     model = teacher_free('TfFDInterLoss', ['backbone.layer2', 'backbone.layer3'])
