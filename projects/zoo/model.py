@@ -82,4 +82,7 @@ def batch_for(config: Config, model: BaseModel, size: int) -> dict:
     channels = 3 if mean is None else mean.numel()
     multi = 'MultiLabel' in type(getattr(model, 'head', None)).__name__ \
         or 'CSRA' in type(getattr(model, 'head', None)).__name__
-    return tiny_batch(config, size, channels=channels, label=[0, 1] if multi else None)
+    # mmseg 1.2.2 looks up the weight of the class of a pixel that has none, and fails.
+    weights = any(getattr(module, 'class_weight', None) for module in model.modules())
+    return tiny_batch(config, size, channels=channels, label=[0, 1] if multi else None,
+                      ignored=not weights)
