@@ -13,7 +13,7 @@ from torch import nn
 
 from .batch import tiny_batch
 
-SIZES = (128, 256)  # pixels for detectors and segmentors, the first that a model trains on
+SIZES = (128, 256, 300)  # pixels for detectors and segmentors, the first that a model trains on
 CLASSIFIER = 224  # the most for a classifier that takes every size
 
 
@@ -56,9 +56,10 @@ def build(config: Config, seed: int) -> BaseModel:
         if type(module).__name__ == 'SegDataPreProcessor':
             module.size, module.size_divisor = None, 32
         for settings in (getattr(module, 'test_cfg', None), getattr(module, 'train_cfg', None)):
-            for proposals in (settings, (settings or {}).get('rpn_proposal')):
-                if isinstance(proposals, dict) and 'max_per_img' in proposals:
-                    proposals['max_per_img'] = 32
+            if isinstance(settings, dict):  # a list of a cascade's
+                for proposals in (settings, settings.get('rpn_proposal')):
+                    if proposals and 'max_per_img' in proposals:
+                        proposals['max_per_img'] = 32
     model.init_weights()
     return model
 
@@ -83,6 +84,7 @@ def batch_for(config: Config, model: BaseModel, size: int) -> dict:
     multi = 'MultiLabel' in type(getattr(model, 'head', None)).__name__ \
         or 'CSRA' in type(getattr(model, 'head', None)).__name__
     # mmseg 1.2.2 looks up the weight of the class of a pixel that has none, and fails.
-    weights = any(getattr(module, 'class_weight', None) for module in model.modules())
+    weights = config.default_scope == 'mmseg' and any(
+        getattr(module, 'class_weight', None) is not None for module in model.modules())
     return tiny_batch(config, size, channels=channels, label=[0, 1] if multi else None,
                       ignored=not weights)
