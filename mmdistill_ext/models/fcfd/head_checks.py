@@ -17,7 +17,7 @@ def get_head(model: nn.Module, name: str, who: str) -> nn.Module:
         name (str): Such as 'roi_head'.
         who (str): Who asks, and for which side, for the message.
     """
-    if not hasattr(model, name):
+    if getattr(model, name, None) is None:
         raise ConfigError(f'{who}: {type(model).__name__} has no {name!r}; expected a model with '
                           'one')
     return getattr(model, name)

@@ -6,6 +6,7 @@ from textwrap import dedent
 
 import pytest
 import torch
+from mmengine.hub import get_config
 from mmengine.logging import MessageHub
 
 from mmdistill_ext.errors import ConfigError
@@ -19,7 +20,7 @@ from tests.models.fcfd.heads import (
     preprocessed,
     same_gradients,
 )
-from tests.models.fcfd.zoo import DETECTORS, detector
+from tests.models.fcfd.zoo import DETECTORS, RESNET, detector
 from tests.small import batch, build
 
 CLASSES = 4
@@ -261,7 +262,20 @@ def test_mixed_precision(name):
     assert all(torch.isfinite(p.grad).all() for p in model.bridges.parameters())
 
 
+def without_boxes_at_places(path):
+    """A detector of mmdet's configs with a small backbone."""
+    config = get_config(f'mmdet::{path}').model.to_dict()
+    stages = (3, ) if 'detr' in path else (0, 1, 2, 3)
+    config['backbone'] = dict(RESNET, out_indices=stages)
+    config['neck']['in_channels'] = [8 * 2**stage for stage in stages]
+    return dict(config, _scope_='mmdet')
+
+
 WRONG = {
+    'DETR': (detector('FCOS'), without_boxes_at_places('detr/detr_r18_8xb2-500e_coco.py'),
+             "teacher's DETRHead predicts the boxes of queries, .*; expected a head with boxes"),
+    'SOLO': (without_boxes_at_places('solo/solo_r18_fpn_8xb8-lsj-200e_coco.py'), detector('FCOS'),
+             "student: SOLO has no 'bbox_head'; expected a model with one"),
     'bins': (detector('GFL'), detector('GFL', reg_max=8), 'bins of .* is 17, .* 9; they must'),
     'kinds': (detector('ATSS'), detector('PAA'), 'kind of .* is ATSSHead, .* PAAHead'),
     'losses': (detector('VFNet'), detector('VFNet', use_vfl=False, loss_cls=dict(
