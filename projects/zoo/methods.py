@@ -13,12 +13,12 @@ Twin = Callable[[], BaseModel]  # a copy of the student or of the teacher
 def places_of(config: Config, model: BaseModel) -> List[str]:
     """Where a link reads: the first that works.
 
-    The last part of the backbone is for those that return something else in training.
+    The last parts of the backbone are for those that return something else in training.
     """
     places = [name for name in ('neck', 'backbone') if getattr(model, name, None) is not None]
     places = places if config.default_scope == 'mmdet' else places[::-1]
     parts = [name for name, _ in model.backbone.named_children()]
-    return [*places, *(f'backbone.{name}' for name in parts[-1:])]
+    return [*places, *(f'backbone.{name}' for name in parts[:-4:-1])]
 
 
 def fcfd_type(config: Config, model: BaseModel) -> str:

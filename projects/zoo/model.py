@@ -13,7 +13,7 @@ from torch import nn
 
 from .batch import tiny_batch
 
-SIZES = (128, 256, 300)  # pixels for detectors and segmentors, the first that a model trains on
+SIZES = (128, 256, 300, 512)  # pixels for detectors and segmentors, the first that one trains on
 CLASSIFIER = 224  # the most for a classifier that takes every size
 
 
@@ -53,6 +53,8 @@ def build(config: Config, seed: int) -> BaseModel:
         init = getattr(module, 'init_cfg', None)
         if 'Pretrained' in str(init):
             module.init_cfg = None
+        if isinstance(getattr(module, 'pretrained', None), str):  # of DetectoRS's backbones
+            module.pretrained = None
         if type(module).__name__ == 'SegDataPreProcessor':
             module.size, module.size_divisor = None, 32
         for settings in (getattr(module, 'test_cfg', None), getattr(module, 'train_cfg', None)):

@@ -49,8 +49,8 @@ class Level(NamedTuple):
 
     def arrange(self, student: Tensor, teacher: Tensor) -> Tuple[Tensor, Tensor]:
         """Return both features as vectors, both as tokens or both as maps."""
-        return (self.student_steps.apply(student, teacher),
-                self.teacher_steps.apply(teacher, student))
+        return (self.student_steps.apply(student, teacher.shape[2:]),
+                self.teacher_steps.apply(teacher, student.shape[2:]))
 
 
 class DryRunFeature(NamedTuple):

@@ -17,6 +17,7 @@ PAIRS = ('dense', 'residual')
 class _TfFDLoss(nn.Module):
     """What both losses share: the form, the distance, the weight, the check of what they get."""
     least = 1  # layers
+    takes_maps_only = True  # a link makes maps of tokens where it can
 
     def __init__(self, form: str, distance: Optional[str], loss_weight: float,
                  **of_paper: Any) -> None:
@@ -49,6 +50,10 @@ class _TfFDLoss(nn.Module):
         other = [list(feature.shape[1:]) for feature in features if feature.ndim != 4]
         if other:
             raise ConfigError(f'{name}: expected maps [C, H, W], found {other[0]}')
+        counts = {len(feature) for feature in features}
+        if len(counts) > 1:
+            raise ConfigError(f'{name}: in one step the layers have {few(sorted(counts))} samples; '
+                              'name layers that all see the batch as it is')
 
 
 @MODELS.register_module()

@@ -101,6 +101,12 @@ def test_one_step_as_it_is_trained(name):
     assert all(p.grad is None for p in model.teacher.parameters())
 
 
+def test_a_head_for_large_images_alone():
+    """LRASPP pools 49 by 49 places of stride 8."""
+    model = algorithm('FCFDSeg', segmentor('LRASPP'), segmentor('LRASPP'))
+    assert len(model.bridges['s2t']) == 3
+
+
 QUERIES = 'predicts the masks of queries, .*; expected a head with one map for each class'
 WRONG = {
     'KNet': (pspnet(), segmentor('KNet'), f"teacher's IterativeDecodeHead {QUERIES}"),

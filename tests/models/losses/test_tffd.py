@@ -353,6 +353,7 @@ def test_wrong_layers_are_named():
         (TfFDIntraLoss(), [b, b], 'one and the same feature'),
         (TfFDIntraLoss(), [], 'TfFDIntraLoss: found 0 layer'),
         (TfFDInterLoss(), [b, a], '[4, 8, 8] after [8, 4, 4] is larger'),
+        (TfFDInterLoss(), [a, torch.cat([b, b])], 'the layers have 3, 6 samples; name layers'),
         (TfFDIntraLoss(), [a, c], 'a single channel ([1, 4, 4])'),
         (TfFDIntraLoss(), [a.flatten(2)], 'expected maps [C, H, W], found [4, 64]'),
     ]:
