@@ -40,6 +40,8 @@ UNKNOWN = SIZES.index('')
 NAMED = {  # of folders that also hold plain models, or the same idea in several
     ('mmdet', 'dcn'): 'faster-rcnn_r50-dconv-c3-c5_fpn_1x_coco.py',
     ('mmdet', 'dcnv2'): 'faster-rcnn_r50-mdconv-c3-c5_fpn_1x_coco.py',
+    # The family's detectors of proposals alone are not built: they lack num_classes.
+    ('mmdet', 'cascade_rpn'): 'cascade-rpn_faster-rcnn_r50-caffe_fpn_1x_coco.py',
     ('mmdet', 'detectors'): 'detectors_cascade-rcnn_r50_1x_coco.py',
     ('mmdet', 'gcnet'): 'mask-rcnn_r50-gcb-r4-c3-c5_fpn_1x_coco.py',
     ('mmdet', 'hrnet'): 'faster-rcnn_hrnetv2p-w18-1x_coco.py',

@@ -1,5 +1,5 @@
 """The three methods on one model, as a user would first try them."""
-from typing import Callable, List
+from typing import Callable, List, Optional
 
 from mmengine.config import Config, ConfigDict
 from mmengine.model import BaseModel
@@ -52,10 +52,10 @@ def stages_of(model: BaseModel) -> List[str]:
             or not list(model.get_submodule(stage).parameters())]
 
 
-def build_tffd(student: Twin) -> BaseModel:
-    """Tf-FD on the backbone's stages, with the weights of the authors' code."""
+def build_tffd(student: Twin, stages: Optional[List[str]] = None) -> BaseModel:
+    """Tf-FD on the backbone's stages (default), with the weights of the authors' code."""
     model = student()
-    stages = stages_of(model)
+    stages = stages or stages_of(model)
     losses = dict(loss_intra=dict(type='TfFDIntraLoss', form='released', loss_weight=8e-4),
                   loss_inter=dict(type='TfFDInterLoss', form='released', loss_weight=5e-4))
     links = {name: dict(student=stages, loss=loss) for name, loss in losses.items()}

@@ -42,9 +42,8 @@ def build(config: Config, seed: int) -> BaseModel:
         fields.data_preprocessor = config.data_preprocessor
     fields.setdefault('_scope_', config.default_scope)
     fields.pop('pretrained', None)
-    head = fields.get('head') or {}
-    if head.get('type') in ('LeViTClsHead', 'EfficientFormerClsHead'):
-        head.distillation = False  # with it mmpretrain does not train them
+    if 'head' in fields and fields.head.type in ('LeViTClsHead', 'EfficientFormerClsHead'):
+        fields.head.distillation = False  # with it mmpretrain does not train them
     if config.default_scope == 'mmdet':  # which fills up to the size of the images in training
         fields.get('data_preprocessor', {}).pop('batch_augments', None)
     torch.manual_seed(seed)
@@ -55,6 +54,8 @@ def build(config: Config, seed: int) -> BaseModel:
             module.init_cfg = None
         if isinstance(getattr(module, 'pretrained', None), str):  # of DetectoRS's backbones
             module.pretrained = None
+        if getattr(module, 'eps', None) == 0:  # of NAS-FCOS: PyTorch 2.11 refuses it
+            module.eps = 1e-5
         if type(module).__name__ == 'SegDataPreProcessor':
             module.size, module.size_divisor = None, 32
         for settings in (getattr(module, 'test_cfg', None), getattr(module, 'train_cfg', None)):

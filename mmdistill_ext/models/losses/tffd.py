@@ -46,7 +46,7 @@ class _TfFDLoss(nn.Module):
                               f'teach shallow ones: name {self.least} layers or more')
         if len({id(feature) for feature in features}) < len(features):
             raise ConfigError(f'{name}: two of the layers are one and the same feature '
-                              f'({shapes}); name each layer once')
+                              f'({shapes}); name each layer once, modules that give one map each')
         other = [list(feature.shape[1:]) for feature in features if feature.ndim != 4]
         if other:
             raise ConfigError(f'{name}: expected maps [C, H, W], found {other[0]}')
@@ -163,4 +163,5 @@ class TfFDInterLoss(_TfFDLoss):
             if any(x < y for x, y in zip(shallow.shape[2:], deep.shape[2:])):
                 raise ConfigError(
                     f'TfFDInterLoss: layers go from shallow to deep, but {list(deep.shape[1:])} '
-                    f'after {list(shallow.shape[1:])} is larger; turn the order round')
+                    f'after {list(shallow.shape[1:])} is larger; name them in that order, modules '
+                    'that give one map each')

@@ -113,7 +113,7 @@ WRONG = {
     'MaskFormer': (segmentor('MaskFormer'), pspnet(), f"student's MaskFormerHead {QUERIES}"),
     'Mask2Former': (pspnet(), segmentor('Mask2Former'), f"teacher's Mask2FormerHead {QUERIES}"),
     'DDRNet': (pspnet(), segmentor('DDRNet'), "teacher's DDRHead reads stages, but in evaluation "
-               r'mode the backbone gives one tensor \[2, 128, \d+, \d+\]; expected a backbone that'),
+               r'mode the backbone gives one tensor \[2, 128, \d+, \d+\]; expected a backbone'),
     'OCRNet': (segmentor('OCRNet'), pspnet(), "student's decode_head is a list of FCNHead, "
                'OCRHead; expected one of BaseDecodeHead, DepthwiseSeparableASPPHead$'),
     'number of stages': (pspnet(), segmentor('UPerNet'),

@@ -374,7 +374,7 @@ def teacher_free(loss, places):
      "link 'loss_self', backbone.layer1 [8, 32, 32]: TfFDInterLoss: found 1 layer"),
     ('TfFDInterLoss', ['backbone.layer1', 'backbone.layer1.1'], 'one and the same feature'),
     ('TfFDIntraLoss', ['backbone', 'backbone.layer4'], 'one and the same feature'),
-    ('TfFDInterLoss', ['backbone.layer2', 'backbone.layer1'], 'turn the order round'),
+    ('TfFDInterLoss', ['backbone.layer2', 'backbone.layer1'], 'is larger; name them in that order'),
     ('TfFDIntraLoss', ['neck'], 'expected maps [C, H, W], found [64]'),
     ('TfFDIntraLoss', ['backbone.layer5'], "has no module 'backbone.layer5'; did you mean"),
 ])
