@@ -24,7 +24,7 @@ class AnchorSignature(DenseSignature):
     bbox_coder: Tuple[Any, ...]
 
 
-@HEADS.register_module(name=['RetinaHead', 'FSAFHead'])
+@HEADS.register_module(name=['RetinaHead', 'RetinaSepBNHead', 'FSAFHead', 'YOLOFHead'])
 class AnchorHead(DenseHead):
     """Boxes are deltas to anchors, as the head's box coder has them."""
 

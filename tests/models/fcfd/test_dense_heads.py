@@ -15,6 +15,7 @@ from tests.models.fcfd.heads import (
     algorithm,
     bridged,
     images,
+    in_double,
     losses_of,
     mse,
     preprocessed,
@@ -132,22 +133,6 @@ def reference(model, inputs, threshold):
                 (bernoulli_kl(sigmoid(o), sigmoid(target)) if sure or third == 'obj' else 0 * o)
                 for o, target, sure in zip(others, others_t, confident)) / count
     return losses, scores
-
-
-def in_double(student, teacher, **fields):
-    """The algorithm in float64, but for the student's own loss: mmdet's targets are in float32."""
-    model = algorithm('FCFDDense', student, teacher, **fields)
-    head = model.student.bbox_head
-    original = head.loss_by_feat
-
-    def loss_by_feat(*args, **kwargs):
-        args = [[x.to(torch.float32) for x in arg]
-                if isinstance(arg, (list, tuple)) and isinstance(arg[0], torch.Tensor) else arg
-                for arg in args]
-        return original(*args, **kwargs)
-
-    head.loss_by_feat = loss_by_feat
-    return model
 
 
 def pair(name, **fields):
