@@ -6,9 +6,9 @@ from mmrazor.registry import MODELS
 from torch import Tensor
 
 from ...errors import ConfigError
+from .dense_loss import DenseForm, DenseOutputs
 from .head import FCFDHead
 from .head_contract import HeadContract, Signature
-from .dense_loss import DenseForm, DenseOutputs
 
 
 @dataclass(frozen=True)

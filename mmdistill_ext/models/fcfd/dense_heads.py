@@ -11,8 +11,8 @@ from torch import Tensor
 from ...errors import ConfigError
 from ..losses.distances import at_least_float32
 from .dense import DenseHead, DenseSignature
-from .head_contract import HEADS
 from .dense_loss import DenseForm, DenseOutputs
+from .head_contract import HEADS
 
 
 @dataclass(frozen=True)

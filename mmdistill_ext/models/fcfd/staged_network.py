@@ -12,8 +12,9 @@ from ..utils.dry_run import dry_run, get_module, tiny_images, untouched
 from ..utils.found_modules import FoundModules
 from ..utils.stages import fcfd_stages
 from .entry import (
-    StandIns,
     Call,
+    Given,
+    StandIns,
     entered,
     entry_after,
     feature_of,
@@ -118,8 +119,8 @@ class StagedNetwork:
         self.classes = own.logits.shape[-1]
         for k, feature in enumerate(own.features, 1):
             goal = [*own.features[k:], own.logits]
-            for self._stand_ins in (StandIns(math.nan, self._stand_ins.writable),
-                                    StandIns(math.nan, writable=True)):
+            for writable in (self._stand_ins.writable, True):
+                self._stand_ins = StandIns(math.nan, writable)
                 try:
                     found, reason = self.run(k, feature), ''
                 except Exception as error:  # whatever it makes of a value that is no number
@@ -196,7 +197,8 @@ class StagedNetwork:
 
     def _begin(self, _: nn.Module, args: tuple) -> None:
         if self._record is not None:
-            self._images, self._given = shape_of(args[0]), {}
+            self._images = shape_of(args[0])
+            self._given: Given = {}
 
     def _end(self, name: str, _: nn.Module, __: tuple, output: Any) -> None:
         path, record, stage = self._path, self._record, self._stage.get(name)
