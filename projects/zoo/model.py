@@ -1,7 +1,7 @@
 """A family's model as a student or a teacher, and the batch that it trains on."""
 import copy
 from pathlib import Path
-from typing import List
+from typing import Any, List
 
 import torch
 from mmengine.config import Config
@@ -40,6 +40,7 @@ def build(config: Config, seed: int) -> BaseModel:
     fields = copy.deepcopy(config.model)  # some detectors write into it
     if 'data_preprocessor' not in fields and 'data_preprocessor' in config:
         fields.data_preprocessor = config.data_preprocessor
+    without_sync(fields)
     fields.setdefault('_scope_', config.default_scope)
     fields.pop('pretrained', None)
     if 'head' in fields and fields.head.type in ('LeViTClsHead', 'EfficientFormerClsHead'):
@@ -65,6 +66,15 @@ def build(config: Config, seed: int) -> BaseModel:
                         proposals['max_per_img'] = 32
     model.init_weights()
     return model
+
+
+def without_sync(fields: Any) -> None:
+    """BatchNorm in the place of mmcv's synchronised one, which is not built but in a group."""
+    for part in fields.values() if isinstance(fields, dict) else fields:
+        if isinstance(part, dict) and part.get('type') == 'MMSyncBN':
+            part['type'] = 'BN'
+        if isinstance(part, (dict, list, tuple)):
+            without_sync(part)
 
 
 def sizes_of(config: Config, model: nn.Module) -> List[int]:
