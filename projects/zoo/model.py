@@ -31,7 +31,7 @@ def build(config: Config, seed: int) -> BaseModel:
     """The model with random weights in place of those that it would load.
 
     What costs time without regard to the image is made small: mmseg's preprocessor fills up to
-    the crop size, mmdet's second stage gets a thousand proposals.
+    the crop size, its BEiT takes no other, mmdet's second stage gets a thousand proposals.
 
     Args:
         config (Config): Of a library.
@@ -41,6 +41,8 @@ def build(config: Config, seed: int) -> BaseModel:
     if 'data_preprocessor' not in fields and 'data_preprocessor' in config:
         fields.data_preprocessor = config.data_preprocessor
     without_sync(fields)
+    if config.default_scope == 'mmseg' and 'img_size' in fields.get('backbone', {}):
+        fields.backbone.img_size = SIZES[:1] * 2
     fields.setdefault('_scope_', config.default_scope)
     fields.pop('pretrained', None)
     if 'head' in fields and fields.head.type in ('LeViTClsHead', 'EfficientFormerClsHead'):
