@@ -5,7 +5,7 @@ from typing import Any, Callable, List
 from torch import Tensor, nn
 
 from ...errors import ConfigError, few
-from ..utils.dry_run import untouched
+from ..utils.dry_run import tensors_of, untouched
 from .head_contract import Signature
 
 
@@ -49,7 +49,8 @@ def check_features(who: str, place: str, features: List[Any]) -> None:
     """
     for x in features:
         if not isinstance(x, Tensor) or x.ndim != 4:
-            found = list(x.shape) if isinstance(x, Tensor) else type(x).__name__
+            shapes = [list(tensor.shape) for tensor in tensors_of(x)]
+            found = ' beside '.join(map(str, shapes)) or type(x).__name__
             raise ConfigError(f'{who}: a level of {place!r} is {found}; expected feature maps '
                               '[N, C, H, W]')
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from mmdistill_ext.errors import ConfigError
+from mmdistill_ext.models.fcfd.head_checks import check_features
 from tests.models.fcfd.heads import (
     algorithm,
     bridged,
@@ -105,6 +106,13 @@ def test_a_head_for_large_images_alone():
     """LRASPP pools 49 by 49 places of stride 8."""
     model = algorithm('FCFDSeg', segmentor('LRASPP'), segmentor('LRASPP'))
     assert len(model.bridges['s2t']) == 3
+
+
+def test_a_class_token_beside_a_map_is_refused():
+    """As DPT reads it."""
+    level = [torch.zeros(2, 8, 4, 4), torch.zeros(2, 8)]
+    with pytest.raises(ConfigError, match=r"of 'backbone' is \[2, 8, 4, 4\] beside \[2, 8\]; exp"):
+        check_features('FCFDSeg, teacher', 'backbone', [level])
 
 
 QUERIES = 'predicts the masks of queries, .*; expected a head with one map for each class'
