@@ -53,7 +53,7 @@ def build(config: Config, seed: int) -> BaseModel:
     model = MODELS.build(fields)
     for module in model.modules():
         init = getattr(module, 'init_cfg', None)
-        if 'Pretrained' in str(init):
+        if 'checkpoint' in str(init):
             module.init_cfg = None
         if isinstance(getattr(module, 'pretrained', None), str):  # of DetectoRS's backbones
             module.pretrained = None
