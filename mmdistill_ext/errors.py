@@ -45,6 +45,22 @@ def nearest(name: str, candidates: Iterable[str], count: int = 3) -> str:
     return f'known names are {shown}{more}' if candidates else 'there is nothing to choose from'
 
 
+def few(items: Iterable[Any], most: int = 8) -> str:
+    """Items for a message, which would be too long with all of them.
+
+    Args:
+        items (Iterable): What is listed.
+        most (int): How many are named; dots stand for the others. Defaults to 8.
+
+    Examples:
+        >>> from mmdistill_ext.errors import few
+        >>> few([1, 2, 3], most=2)
+        '1, 2, ...'
+    """
+    items = list(items)
+    return ', '.join([*map(str, items[:most]), *(['...'] if len(items) > most else [])])
+
+
 def number(what: str, value: Any, least: float = 0.) -> Any:
     """``value`` itself where it is a finite number from ``least`` on.
 

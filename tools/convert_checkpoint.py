@@ -9,11 +9,10 @@ from typing import Any, Dict, Optional, Sequence, Tuple
 import torch
 from torch import Tensor
 
-from mmdistill_ext.checkpoints.keys import SHOWN
 from mmdistill_ext.checkpoints.load import read
 from mmdistill_ext.checkpoints.save import whole_file
 from mmdistill_ext.cli import command as cli
-from mmdistill_ext.errors import ConfigError
+from mmdistill_ext.errors import ConfigError, few
 from mmdistill_ext.models.backbones.repdistiller_keys import (
     ALL,
     NETWORKS,
@@ -36,9 +35,7 @@ def load_public(path: str) -> Tuple[Dict[str, Tensor], Dict[str, Network]]:
     if not isinstance(checkpoint, dict) or 'model' not in checkpoint:
         found = f'a {type(checkpoint).__name__}'
         if isinstance(checkpoint, dict):
-            names = list(map(repr, checkpoint))
-            shown = names[:SHOWN] + ['...'] * (len(names) > SHOWN)
-            found = f'{len(names)} keys ({", ".join(shown)})'
+            found = f'{len(checkpoint)} keys ({few(map(repr, checkpoint))})'
         raise ConfigError(f"{path}: no state dict under 'model', where RepDistiller has it, and "
                           f'none of tensors alone, as torchvision has it; found {found}')
     state = checkpoint['model']

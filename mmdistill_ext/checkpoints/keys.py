@@ -3,7 +3,7 @@ from typing import List, Mapping, NamedTuple, Sequence
 
 from torch import Tensor
 
-SHOWN = 8  # names in a message, of each kind
+from ..errors import few
 
 
 class Difference(NamedTuple):
@@ -25,8 +25,7 @@ class Difference(NamedTuple):
     def __str__(self) -> str:
         kinds = zip(('missing', 'unexpected', 'of another shape'), self)
         return '; '.join(
-            f'{len(names)} {kind} ({", ".join(names[:SHOWN])}{", ..." if names[SHOWN:] else ""})'
-            for kind, names in kinds if names)
+            f'{len(names)} {kind} ({few(names)})' for kind, names in kinds if names)
 
 
 def misshapen_name(name: str, found: Sequence[int], expected: Sequence[int]) -> str:

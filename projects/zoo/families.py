@@ -40,6 +40,8 @@ UNKNOWN = SIZES.index('')
 NAMED = {  # of folders that also hold plain models, or the same idea in several
     ('mmdet', 'dcn'): 'faster-rcnn_r50-dconv-c3-c5_fpn_1x_coco.py',
     ('mmdet', 'dcnv2'): 'faster-rcnn_r50-mdconv-c3-c5_fpn_1x_coco.py',
+    # The family's detectors of proposals alone are not built: they lack num_classes.
+    ('mmdet', 'cascade_rpn'): 'cascade-rpn_faster-rcnn_r50-caffe_fpn_1x_coco.py',
     ('mmdet', 'detectors'): 'detectors_cascade-rcnn_r50_1x_coco.py',
     ('mmdet', 'gcnet'): 'mask-rcnn_r50-gcb-r4-c3-c5_fpn_1x_coco.py',
     ('mmdet', 'hrnet'): 'faster-rcnn_hrnetv2p-w18-1x_coco.py',
@@ -50,6 +52,8 @@ NAMED = {  # of folders that also hold plain models, or the same idea in several
     ('mmdet', 'rtmdet'): 'rtmdet_tiny_8xb32-300e_coco.py',
     ('mmseg', 'ddrnet'): 'ddrnet_23-slim_in1k-pre_2xb6-120k_cityscapes-1024x1024.py',
     ('mmseg', 'poolformer'): 'fpn_poolformer_s12_8xb4-40k_ade20k-512x512.py',
+    # mmengine does not load the smaller ones: it takes an import in their base for its new style.
+    ('mmpretrain', 'replknet'): 'replknet-31L_32xb64_in1k-384px.py',
     ('mmpretrain', 'repvgg'): 'repvgg-A0_8xb32_in1k.py'}
 NOT_TRAINED = re.compile(r'deploy|delopy|headless|tta|zeroshot|_policies|retrieval|lora|ipu')
 

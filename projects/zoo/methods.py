@@ -1,5 +1,5 @@
 """The three methods on one model, as a user would first try them."""
-from typing import Callable, List
+from typing import Callable, List, Optional
 
 from mmengine.config import Config, ConfigDict
 from mmengine.model import BaseModel
@@ -11,9 +11,14 @@ Twin = Callable[[], BaseModel]  # a copy of the student or of the teacher
 
 
 def places_of(config: Config, model: BaseModel) -> List[str]:
-    """Where a link reads: the first that works."""
+    """Where a link reads: the first that works.
+
+    The last parts of the backbone are for those that return something else in training.
+    """
     places = [name for name in ('neck', 'backbone') if getattr(model, name, None) is not None]
-    return places if config.default_scope == 'mmdet' else places[::-1]
+    places = places if config.default_scope == 'mmdet' else places[::-1]
+    parts = [name for name, _ in model.backbone.named_children()]
+    return [*places, *(f'backbone.{name}' for name in parts[:-4:-1])]
 
 
 def fcfd_type(config: Config, model: BaseModel) -> str:
@@ -47,10 +52,10 @@ def stages_of(model: BaseModel) -> List[str]:
             or not list(model.get_submodule(stage).parameters())]
 
 
-def build_tffd(student: Twin) -> BaseModel:
-    """Tf-FD on the backbone's stages, with the weights of the authors' code."""
+def build_tffd(student: Twin, stages: Optional[List[str]] = None) -> BaseModel:
+    """Tf-FD on the backbone's stages (default), with the weights of the authors' code."""
     model = student()
-    stages = stages_of(model)
+    stages = stages or stages_of(model)
     losses = dict(loss_intra=dict(type='TfFDIntraLoss', form='released', loss_weight=8e-4),
                   loss_inter=dict(type='TfFDInterLoss', form='released', loss_weight=5e-4))
     links = {name: dict(student=stages, loss=loss) for name, loss in losses.items()}

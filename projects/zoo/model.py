@@ -1,7 +1,7 @@
 """A family's model as a student or a teacher, and the batch that it trains on."""
 import copy
 from pathlib import Path
-from typing import List
+from typing import Any, List
 
 import torch
 from mmengine.config import Config
@@ -13,7 +13,7 @@ from torch import nn
 
 from .batch import tiny_batch
 
-SIZES = (128, 256)  # pixels for detectors and segmentors, the first that a model trains on
+SIZES = (128, 256, 300, 512)  # pixels for detectors and segmentors, the first that one trains on
 CLASSIFIER = 224  # the most for a classifier that takes every size
 
 
@@ -31,7 +31,7 @@ def build(config: Config, seed: int) -> BaseModel:
     """The model with random weights in place of those that it would load.
 
     What costs time without regard to the image is made small: mmseg's preprocessor fills up to
-    the crop size, mmdet's second stage gets a thousand proposals.
+    the crop size, its BEiT takes no other, mmdet's second stage gets a thousand proposals.
 
     Args:
         config (Config): Of a library.
@@ -40,24 +40,43 @@ def build(config: Config, seed: int) -> BaseModel:
     fields = copy.deepcopy(config.model)  # some detectors write into it
     if 'data_preprocessor' not in fields and 'data_preprocessor' in config:
         fields.data_preprocessor = config.data_preprocessor
+    without_sync(fields)
+    if config.default_scope == 'mmseg' and 'img_size' in fields.get('backbone', {}):
+        fields.backbone.img_size = SIZES[:1] * 2
     fields.setdefault('_scope_', config.default_scope)
     fields.pop('pretrained', None)
+    if 'head' in fields and fields.head.type in ('LeViTClsHead', 'EfficientFormerClsHead'):
+        fields.head.distillation = False  # with it mmpretrain does not train them
     if config.default_scope == 'mmdet':  # which fills up to the size of the images in training
         fields.get('data_preprocessor', {}).pop('batch_augments', None)
     torch.manual_seed(seed)
     model = MODELS.build(fields)
     for module in model.modules():
         init = getattr(module, 'init_cfg', None)
-        if 'Pretrained' in str(init):
+        if 'checkpoint' in str(init):
             module.init_cfg = None
+        if isinstance(getattr(module, 'pretrained', None), str):  # of DetectoRS's backbones
+            module.pretrained = None
+        if getattr(module, 'eps', None) == 0:  # of NAS-FCOS: PyTorch 2.11 refuses it
+            module.eps = 1e-5
         if type(module).__name__ == 'SegDataPreProcessor':
             module.size, module.size_divisor = None, 32
         for settings in (getattr(module, 'test_cfg', None), getattr(module, 'train_cfg', None)):
-            for proposals in (settings, (settings or {}).get('rpn_proposal')):
-                if isinstance(proposals, dict) and 'max_per_img' in proposals:
-                    proposals['max_per_img'] = 32
+            if isinstance(settings, dict):  # a list of a cascade's
+                for proposals in (settings, settings.get('rpn_proposal')):
+                    if proposals and 'max_per_img' in proposals:
+                        proposals['max_per_img'] = 32
     model.init_weights()
     return model
+
+
+def without_sync(fields: Any) -> None:
+    """BatchNorm in the place of mmcv's synchronised one, which is not built but in a group."""
+    for part in fields.values() if isinstance(fields, dict) else fields:
+        if isinstance(part, dict) and part.get('type') == 'MMSyncBN':
+            part['type'] = 'BN'
+        if isinstance(part, (dict, list, tuple)):
+            without_sync(part)
 
 
 def sizes_of(config: Config, model: nn.Module) -> List[int]:
@@ -79,4 +98,8 @@ def batch_for(config: Config, model: BaseModel, size: int) -> dict:
     channels = 3 if mean is None else mean.numel()
     multi = 'MultiLabel' in type(getattr(model, 'head', None)).__name__ \
         or 'CSRA' in type(getattr(model, 'head', None)).__name__
-    return tiny_batch(config, size, channels=channels, label=[0, 1] if multi else None)
+    # mmseg 1.2.2 looks up the weight of the class of a pixel that has none, and fails.
+    weights = config.default_scope == 'mmseg' and any(
+        getattr(module, 'class_weight', None) is not None for module in model.modules())
+    return tiny_batch(config, size, channels=channels, label=[0, 1] if multi else None,
+                      ignored=not weights)

@@ -106,12 +106,18 @@ class Trial:
         return found[-1] if found[-1]['outcome'] == 'works' else found[0]
 
     def tffd(self) -> Optional[dict]:
-        """None where the backbone has no stages."""
+        """On the stages, else on what the backbone gives; None where it has no stages."""
         try:
             default_stages(self.student.backbone, 'Tf-FD')
         except ConfigError:
             return None
-        return outcome(lambda: self.step(build_tffd(self.a_student)))
+        found = []
+        for stages in (None, ['backbone']):
+            found.append(outcome(lambda: self.step(
+                build_tffd(self.a_student, stages))))  # noqa: B023
+            if found[-1]['outcome'] == 'works':
+                return found[-1]
+        return found[0]
 
 
 if __name__ == '__main__':

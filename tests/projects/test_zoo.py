@@ -9,12 +9,16 @@ from mmengine.config import Config
 import mmdistill_ext  # noqa: F401
 from mmdistill_ext.errors import ConfigError
 from projects.where import HOME
+from projects.zoo.batch import tiny_batch
 from projects.zoo.families import LEFT_OUT, LIBRARIES, config_of, families, folder_of
 from projects.zoo.methods import build_link, build_tffd
+from projects.zoo.model import build as zoo_build
+from projects.zoo.model import load
 from projects.zoo.page import lines_of
 from projects.zoo.run import append, missing, read, try_family, write
 from projects.zoo.step import WrongStep, distill_step
 from projects.zoo.trial import Trial, outcome
+from tests.models.fcfd.zoo import segmentor
 from tests.small import batch, build, model_config
 
 RECORD, PAGE = HOME / 'docs/models.jsonl', HOME / 'docs/models.md'
@@ -133,6 +137,24 @@ def test_the_first_place_that_works_is_recorded(monkeypatch):
     refused = trial.link()
     assert refused['place'] == 'neck' and refused['outcome'] == 'refused'
     assert 'no gradient' in refused['reason']
+
+
+def test_tf_fd_on_what_a_backbone_returns_where_its_stages_will_not_do():
+    trial = Trial('mmseg', 'hrnet')
+    trial.student, trial.batch = build(segmentor('HRNet')), batch('seg')
+    refused = outcome(lambda: build_tffd(trial.a_student))
+    assert refused['outcome'] == 'refused' and 'is larger; name them in that' in refused['reason']
+    assert trial.tffd() == dict(outcome='works')
+
+
+def test_a_trial_tries_what_a_library_trains():
+    student = zoo_build(load(config_of('mmpretrain', 'levit')), 0)
+    assert student.head.distillation is False
+    assert 'masks' not in batch_keys('retinanet') and 'masks' in batch_keys('mask_rcnn')
+
+
+def batch_keys(family):
+    return tiny_batch(load(config_of('mmdet', family)), 64)['data_samples'][0].gt_instances.keys()
 
 
 def result(library, family, **fields):

@@ -8,7 +8,7 @@ from mmengine.runner import Runner
 from mmrazor.registry import HOOKS
 from torch import nn
 
-from ...errors import ConfigError
+from ...errors import ConfigError, few
 from ...models.teacher.build import is_headless
 
 # Where the task libraries keep heads that classify; an RPN's one class is no class of the data.
@@ -76,7 +76,7 @@ def _check_counts(network: nn.Module, side: str, classes: Sequence[str], expecte
     for place, count in _counts(network):
         if count != len(classes):
             raise ConfigError(f"classes: the {side}'s {place} has {count}, {data} "
-                              f'{len(classes)} ({_some(classes)}); expected {expected}')
+                              f'{len(classes)} ({few(classes, 3)}); expected {expected}')
 
 
 def _check_names(known: Optional[Sequence[str]], classes: Sequence[str], expected: str,
@@ -84,7 +84,7 @@ def _check_names(known: Optional[Sequence[str]], classes: Sequence[str], expecte
     if known is None or list(map(_key, known)) == list(map(_key, classes)):
         return
     if len(known) != len(classes):
-        found = f'{len(known)} ({_some(known)}), {data} {len(classes)} ({_some(classes)})'
+        found = f'{len(known)} ({few(known, 3)}), {data} {len(classes)} ({few(classes, 3)})'
     else:
         index = [_key(a) == _key(b) for a, b in zip(known, classes)].index(False)
         found = f'{known[index]!r} as number {index}, {data} {classes[index]!r}'
@@ -104,7 +104,3 @@ def _counts(network: nn.Module) -> Iterator[Tuple[str, int]]:
 def _key(name: str) -> str:
     """Releases differ in spaces, dashes, capitals and in the synonyms after a comma."""
     return re.sub('[^a-z0-9]', '', str(name).split(',')[0].lower()) or str(name)
-
-
-def _some(classes: Sequence[str]) -> str:
-    return ', '.join(map(str, classes[:3])) + (', ...' if len(classes) > 3 else '')

@@ -3,7 +3,7 @@
 A feature is a vector ``[N, C]``, tokens ``[N, L, C]`` or a map ``[N, C, H, W]``. A class token has
 no place in a map, so tokens become a map only if the model's patch grid is known.
 """
-from typing import NamedTuple, Optional, Tuple
+from typing import NamedTuple, Optional, Sequence, Tuple
 
 from torch import Tensor, nn
 
@@ -37,18 +37,19 @@ class Steps(NamedTuple):
         channels_first (bool): Transpose ``[N, C, L]`` to ``[N, L, C]``.
         drop (int): Leave out that many tokens at the front.
         to_map (float, optional): Reshape tokens to a map; the patch grid is that many times as
-            high and wide as the other side's map.
+            high and wide as the other side's map, in self-distillation as the images.
     """
     channels_first: bool = False
     drop: int = 0
     to_map: Optional[float] = None
 
-    def apply(self, feature: Tensor, other: Tensor) -> Tensor:
+    def apply(self, feature: Tensor, size: Sequence[int]) -> Tensor:
         """Return the feature in the layout that both sides share.
 
         Args:
             feature (Tensor): A vector, tokens or a map.
-            other (Tensor): The other side's feature; a map if ``to_map`` is set.
+            size (Sequence[int]): Height and width of the other side's map, in self-distillation
+                of the images. Read if ``to_map`` is set.
         """
         if self.channels_first:
             feature = feature.transpose(1, 2)
@@ -58,12 +59,12 @@ class Steps(NamedTuple):
             return feature
         # Images need not be square: the other map has their proportions. Both networks round both
         # sides up (or both down), so a wrong grid cannot have the right number of tokens.
-        height, width = (round(size * self.to_map) for size in other.shape[2:])
+        height, width = (round(side * self.to_map) for side in size)
         if height * width != feature.shape[1]:
             raise ConfigError(
                 f'{feature.shape[1]} tokens are no grid of {height} x {width}, which the other '
-                f"side's map {list(other.shape[2:])} implies; pad images to a multiple of both "
-                "networks' strides")
+                f"side's map or (in self-distillation) the image, {list(size)}, implies; pad "
+                "images to a multiple of the networks' strides")
         return feature.transpose(1, 2).unflatten(2, (height, width))
 
 
@@ -131,6 +132,18 @@ def match(student: Layout, teacher: Layout) -> Tuple[Steps, Steps]:
     differ = student.extra_tokens != teacher.extra_tokens
     return (Steps(student.channels_first, student.extra_tokens if differ else 0),
             Steps(teacher.channels_first, teacher.extra_tokens if differ else 0))
+
+
+def map_steps(layout: Layout, image: int) -> Steps:
+    """What makes maps of tokens whose grid is known, with no other side; nothing for others.
+
+    Args:
+        layout (Layout): Of the dry run.
+        image (int): Height and width of its images.
+    """
+    if layout.ndim != 3 or layout.side is None:
+        return Steps()
+    return Steps(layout.channels_first, layout.extra_tokens, layout.side / image)
 
 
 def _owner(model: nn.Module, place: str) -> Optional[nn.Module]:

@@ -1,6 +1,6 @@
 """The distiller that trains with links (docs/links.md)."""
 from functools import partial
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Sequence
 
 import torch
 from mmrazor.models.algorithms.base import LossResults
@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from ...errors import ConfigError
 from ..utils.dry_run import Outputs, dry_run, get_module, recorded_places, tensors_of, untouched
+from .layouts import Steps, map_steps
 from .link_levels import (
     DryRunFeature,
     Level,
@@ -80,6 +81,7 @@ class LinkDistiller(ConfigurableDistiller):
         self.levels: Dict[str, List[Level]] = {}  # of each link, once both models are known
         self.expected: Dict[str, Dict[str, List[Expected]]] = {}  # link -> side -> places
         self.student_has_grad = True  # whether the student's last forward ran with gradient
+        self.image_size: Sequence[int] = ()  # of the student's last images
         self.level_values: Dict[str, List[Tensor]] = {}  # losses of the last step, to find a NaN
         for link in self.links:
             if link.name in self.distill_losses:
@@ -91,11 +93,13 @@ class LinkDistiller(ConfigurableDistiller):
         """Run the student once, then attach the recorders."""
         self._student = model, self.dry_run(model, 'student')
         super().prepare_from_student(model)
-        model.register_forward_pre_hook(self._note_grad_mode)
+        model.register_forward_pre_hook(self._note_call)
 
-    def _note_grad_mode(self, *_) -> None:
+    def _note_call(self, _: nn.Module, args: tuple) -> None:
         """``student_trainable=False`` runs the student without gradient on purpose."""
         self.student_has_grad = torch.is_grad_enabled()
+        if args and isinstance(args[0], Tensor):
+            self.image_size = args[0].shape[2:]
 
     def prepare_from_teacher(self, model: nn.Module) -> None:
         """Run the teacher once, build the connectors, then attach the recorders."""
@@ -105,7 +109,7 @@ class LinkDistiller(ConfigurableDistiller):
             own = self.dry_run(student, 'student', theirs.size)
         for link in self.links:
             self._resolve(link, features_of(link, 'student', student, own),
-                          features_of(link, 'teacher', model, theirs))
+                          features_of(link, 'teacher', model, theirs), own.size)
         del self._student
         super().prepare_from_teacher(model)
 
@@ -131,14 +135,19 @@ class LinkDistiller(ConfigurableDistiller):
             else Outputs()
 
     def _resolve(self, link: Link, student: List[DryRunFeature],
-                 teacher: List[DryRunFeature]) -> None:
+                 teacher: List[DryRunFeature], image: int) -> None:
         """Set the levels of a link, build their connectors and compute each loss once."""
         loss = self.distill_losses[link.name]
         self.expected[link.name] = dict(student=expected_of(student), teacher=expected_of(teacher))
         if not link.teacher:
-            self.levels[link.name] = [Level(feature.record) for feature in student]
+            maps = getattr(loss, 'takes_maps_only', False)
+            self.levels[link.name] = [
+                Level(s.record, student_steps=map_steps(s.layout, image) if maps else Steps())
+                for s in student]
+            self.image_size = (image, image)
             with untouched(self):
-                check_loss(link, lambda: loss([s.tensor for s in student]), *student)
+                check_loss(link, lambda: self.own_loss(link, [s.tensor for s in student]),
+                           *student)
             return
         self.levels[link.name] = match_levels(link, student, teacher)
         for level, s, t in zip(self.levels[link.name], student, teacher):
@@ -187,12 +196,18 @@ class LinkDistiller(ConfigurableDistiller):
                 student, size=teacher.shape[2:], mode='bilinear', align_corners=False)
         return self.connectors[level.connector](student) if level.connector else student
 
+    def own_loss(self, link: Link, features: List[Tensor]) -> Tensor:
+        """The loss of a link without a teacher, of all its features."""
+        return self.distill_losses[link.name]([
+            level.student_steps.apply(feature, self.image_size)
+            for level, feature in zip(self.levels[link.name], features)])
+
     def level_losses(self, link: Link) -> List[Tensor]:
         """The loss of each level of a link, from what the recorders hold."""
         levels = self.levels[link.name]
         features = [self.feature(True, level.student) for level in levels]
         if not link.teacher:
-            return [self.distill_losses[link.name](features)]
+            return [self.own_loss(link, features)]
         targets = [self.feature(False, level.teacher) for level in levels if level.teacher]
         return [self.level_loss(link, *level) for level in zip(levels, features, targets)]
 

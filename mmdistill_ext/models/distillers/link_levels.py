@@ -5,7 +5,7 @@ from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
 from mmrazor.registry import MODELS
 from torch import Tensor, nn
 
-from ...errors import ConfigError, nearest
+from ...errors import ConfigError, few, nearest
 from ..utils.dry_run import Outputs, tensors_of
 from .layouts import KINDS, Layout, Steps, layout_of, match
 from .links import Link
@@ -49,8 +49,8 @@ class Level(NamedTuple):
 
     def arrange(self, student: Tensor, teacher: Tensor) -> Tuple[Tensor, Tensor]:
         """Return both features as vectors, both as tokens or both as maps."""
-        return (self.student_steps.apply(student, teacher),
-                self.teacher_steps.apply(teacher, student))
+        return (self.student_steps.apply(student, teacher.shape[2:]),
+                self.teacher_steps.apply(teacher, student.shape[2:]))
 
 
 class DryRunFeature(NamedTuple):
@@ -127,8 +127,8 @@ def match_levels(link: Link, student: List[DryRunFeature],
     if len(student) != len(teacher):
         raise ConfigError(
             f'link {link.name!r}: the student returns {len(student)} features '
-            f'({", ".join(f.shape for f in student)}), the teacher {len(teacher)} '
-            f'({", ".join(f.shape for f in teacher)}); name places that return the same number')
+            f'({few(f.shape for f in student)}), the teacher {len(teacher)} '
+            f'({few(f.shape for f in teacher)}); name places that return the same number')
     levels = []
     for index, (s, t) in enumerate(zip(student, teacher)):
         both = f'link {link.name!r}: student {s.shape} and teacher {t.shape}'
@@ -221,7 +221,7 @@ def check_takes_tokens(link: Link, loss: nn.Module, level: Level, student: DryRu
 
 def check_loss(link: Link, compute: Callable, *features: DryRunFeature) -> None:
     """Compute the loss once, so that shapes that do not match fail when the model is built."""
-    shapes = ' and '.join(feature.shape for feature in features)
+    shapes = few(feature.shape for feature in features)
     try:
         loss = compute()
     except ConfigError as error:

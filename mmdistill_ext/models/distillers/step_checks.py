@@ -9,7 +9,7 @@ from typing import Any, Dict, List, NamedTuple, Sequence
 import torch
 from torch import Tensor, nn
 
-from ...errors import ConfigError
+from ...errors import ConfigError, few
 from ..utils.dry_run import tensors_of
 from .layouts import Layout
 from .link_levels import DryRunFeature
@@ -56,9 +56,9 @@ def check_outputs(link: str, side: str, expected: Expected, records: list) -> No
               for layouts in expected.calls for layout in layouts]
     raise ConfigError(
         f'link {link!r}, {side}: {expected.place!r} ran {len(calls)} times in this training step '
-        f'and returned {_few(found)}; in the dry run in evaluation mode it ran '
-        f'{len(expected.calls)} times and returned {_few(wanted)}; name a module that returns the '
-        'same in training and evaluation')
+        f'and returned {few(found) or "nothing"}; in the dry run in evaluation mode it ran '
+        f'{len(expected.calls)} times and returned {few(wanted) or "nothing"}; name a module that '
+        'returns the same in training and evaluation')
 
 
 def check_gradient(who: str, places: Sequence[str], features: Sequence[Tensor]) -> None:
@@ -73,7 +73,7 @@ def check_gradient(who: str, places: Sequence[str], features: Sequence[Tensor]) 
     if frozen:
         raise ConfigError(
             f'{who}: no gradient reaches a parameter through '
-            f'{", ".join(map(repr, dict.fromkeys(frozen)))}, because it and all before it are '
+            f'{few(map(repr, dict.fromkeys(frozen)))}, because it and all before it are '
             'frozen or it runs inside a checkpointed block; name a trainable module '
             '(frozen_stages) outside of one (with_cp, activation_checkpointing)')
 
@@ -99,9 +99,3 @@ def _agrees(tensor: Tensor, layout: Layout) -> bool:
     channels = 2 if layout.ndim == 3 and not layout.channels_first else 1
     return tensor.ndim == layout.ndim and (
         layout.ndim < 2 or tensor.shape[channels] == layout.channels)
-
-
-def _few(items: list) -> str:
-    """The items, or the first four and how many there are."""
-    text = ', '.join(map(str, items[:4])) or 'nothing'
-    return f'{text}, ... ({len(items)} in all)' if len(items) > 4 else text

@@ -5,7 +5,7 @@ from mmrazor.models.architectures.connectors.base_connector import BaseConnector
 from mmrazor.registry import MODELS
 from torch import Tensor, nn
 
-from ...errors import ConfigError
+from ...errors import ConfigError, few
 from .features import Feature
 from .staged_network import StagedNetwork
 
@@ -92,7 +92,7 @@ def bridge_between(source: Feature, target: Feature) -> FCFDBridge:
 def check_stages(student: StagedNetwork, teacher: StagedNetwork) -> None:
     """As many stages on both sides, and the same classes."""
     if len(student) != len(teacher):
-        sides = [f'the {side} has {len(net)} stages ({", ".join(map(str, net.features))})'
+        sides = [f'the {side} has {len(net)} stages ({few(net.features)})'
                  for side, net in (('student', student), ('teacher', teacher))]
         raise ConfigError(f'FCFD: {" and ".join(sides)}; name as many in student_stages as in '
                           'teacher_stages')

@@ -8,6 +8,7 @@ from typing import Any, List, Sequence, Tuple
 
 from torch import Tensor
 
+from ...errors import ConfigError
 from ..losses.distances import at_least_float32
 from .dense import DenseHead, DenseSignature
 from .dense_loss import DenseForm, DenseOutputs
@@ -23,7 +24,7 @@ class AnchorSignature(DenseSignature):
     bbox_coder: Tuple[Any, ...]
 
 
-@HEADS.register_module(name=['RetinaHead', 'FSAFHead'])
+@HEADS.register_module(name=['RetinaHead', 'RetinaSepBNHead', 'FSAFHead', 'YOLOFHead'])
 class AnchorHead(DenseHead):
     """Boxes are deltas to anchors, as the head's box coder has them."""
 
@@ -92,6 +93,17 @@ class TOODHead(DenseHead):
         probabilities, boxes = returned
         logits = [inverse_sigmoid(at_least_float32(p)) for p in probabilities]
         return super().outputs((logits, boxes))
+
+
+@HEADS.register_module(name='DETRHead')
+class QueryDenseHead(DenseHead):
+    """DETR and all that derive from it: refused."""
+    comparable = False
+
+    def signature(self) -> DenseSignature:
+        raise ConfigError(f'{self.who} predicts the boxes of queries, and the query of one network '
+                          'is not that of another; expected a head with boxes at each place, such '
+                          'as RetinaHead')
 
 
 @HEADS.register_module(name='YOLOXHead')

@@ -23,7 +23,8 @@ from .path_stats import PathStats
 from .recomputation import count_once
 
 SIDES = ('student', 'teacher')
-PIXELS = (128, 384)  # of the images to try: a deformable convolution wants 3 x 3 on every level
+# Of the images to try: a deformable convolution wants 3 x 3 on every level, LRASPP 49 x 49.
+PIXELS = (128, 384, 512)
 
 
 class FCFDHead(LeanTeacherDistill):
@@ -155,6 +156,11 @@ class FCFDHead(LeanTeacherDistill):
         f_s = self.head('student').features(student['features'][0])
         f_t = [x.detach().float() if self.teacher_dtype else x.detach()
                for x in self.head('teacher').features(teacher['features'][0])]
+        for s, t in zip(f_s, f_t):
+            if len(s) != len(t):
+                raise ConfigError(f'{type(self).__name__}: for one batch the student gives '
+                                  f'{len(s)} maps in training and the teacher {len(t)} in '
+                                  'evaluation; expected as many')
         b_st = _through(self.bridges['s2t'], f_s)
         with torch.no_grad():
             target = self.head_outputs('teacher', f_t, *inputs)

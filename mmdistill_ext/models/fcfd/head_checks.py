@@ -4,8 +4,8 @@ from typing import Any, Callable, List
 
 from torch import Tensor, nn
 
-from ...errors import ConfigError
-from ..utils.dry_run import untouched
+from ...errors import ConfigError, few
+from ..utils.dry_run import tensors_of, untouched
 from .head_contract import Signature
 
 
@@ -17,7 +17,7 @@ def get_head(model: nn.Module, name: str, who: str) -> nn.Module:
         name (str): Such as 'roi_head'.
         who (str): Who asks, and for which side, for the message.
     """
-    if not hasattr(model, name):
+    if getattr(model, name, None) is None:
         raise ConfigError(f'{who}: {type(model).__name__} has no {name!r}; expected a model with '
                           'one')
     return getattr(model, name)
@@ -49,7 +49,8 @@ def check_features(who: str, place: str, features: List[Any]) -> None:
     """
     for x in features:
         if not isinstance(x, Tensor) or x.ndim != 4:
-            found = list(x.shape) if isinstance(x, Tensor) else type(x).__name__
+            shapes = [list(tensor.shape) for tensor in tensors_of(x)]
+            found = ' beside '.join(map(str, shapes)) or type(x).__name__
             raise ConfigError(f'{who}: a level of {place!r} is {found}; expected feature maps '
                               '[N, C, H, W]')
 
@@ -75,7 +76,7 @@ def check_maps(who: str, student: List[Tensor], teacher: List[Tensor]) -> None:
     """As many levels on both sides, of one size for one image."""
     sizes = [[tuple(x.shape[2:]) for x in maps] for maps in (student, teacher)]
     if sizes[0] != sizes[1]:
-        shown = [f'the {side} gives {len(size)} levels of {", ".join(map(str, size))}'
+        shown = [f'the {side} gives {len(size)} levels of {few(size)}'
                  for side, size in zip(('student', 'teacher'), sizes)]
         raise ConfigError(f'{who}: {" and ".join(shown)} (H, W) for one image; number and strides '
                           'of the levels must agree')

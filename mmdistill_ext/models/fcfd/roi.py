@@ -42,6 +42,10 @@ class RoIHead(HeadContract[RoIOutputs]):
                               f'called as StandardRoIHead{kinds}')
         box_head = self.box_head
         check_one_softmax(self.label, box_head)
+        if not (box_head.with_cls and box_head.with_reg):
+            raise ConfigError(f"{self.who} has a {type(box_head).__name__} without "
+                              f"{'box deltas' if box_head.with_cls else 'classes'}; expected "
+                              'with_cls=True and with_reg=True')
         if getattr(box_head.loss_cls, 'use_sigmoid', False):  # the KL needs classes that exclude
             raise ConfigError(f'{self.who} classifies with sigmoid; expected softmax')
         return RoISignature(

@@ -34,6 +34,10 @@ class DecodeHead(HeadContract[Tensor]):
 
     def features(self, output: Any) -> List[Tensor]:
         """The stages that the head reads."""
+        if isinstance(output, Tensor):
+            raise ConfigError(f'{self.who} reads stages, but in evaluation mode the backbone gives '
+                              f'one tensor {list(output.shape)}; expected a backbone that gives '
+                              'the same in training and in evaluation')
         return [output[stage] for stage in self.stages]
 
     def bridge(self, source: Tensor, target: Tensor) -> FCFDBridge:

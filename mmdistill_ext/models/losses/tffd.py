@@ -4,7 +4,7 @@ from typing import Any, Iterable, List, Optional
 from mmrazor.registry import MODELS
 from torch import Tensor, nn
 
-from ...errors import ConfigError, nearest, number
+from ...errors import ConfigError, few, nearest, number
 from .distances import DISTANCES
 from .tffd_released import released_inter_layers, released_intra_layers
 from .tffd_terms import inter_layers, intra_layers
@@ -17,6 +17,7 @@ PAIRS = ('dense', 'residual')
 class _TfFDLoss(nn.Module):
     """What both losses share: the form, the distance, the weight, the check of what they get."""
     least = 1  # layers
+    takes_maps_only = True  # a link makes maps of tokens where it can
 
     def __init__(self, form: str, distance: Optional[str], loss_weight: float,
                  **of_paper: Any) -> None:
@@ -39,15 +40,20 @@ class _TfFDLoss(nn.Module):
     def _check(self, features: List[Tensor]) -> None:
         """The distiller's dry run calls the loss, so these are found when the model is built."""
         name = type(self).__name__
-        shapes = ', '.join(str(list(feature.shape[1:])) for feature in features)
+        shapes = few(list(feature.shape[1:]) for feature in features)
         if len(features) < self.least:
             raise ConfigError(f'{name}: found {len(features)} layer ({shapes}), but deep layers '
                               f'teach shallow ones: name {self.least} layers or more')
         if len({id(feature) for feature in features}) < len(features):
             raise ConfigError(f'{name}: two of the layers are one and the same feature '
-                              f'({shapes}); name each layer once')
-        if any(feature.ndim != 4 for feature in features):
-            raise ConfigError(f'{name}: expected maps [C, H, W], found {shapes}')
+                              f'({shapes}); name each layer once, modules that give one map each')
+        other = [list(feature.shape[1:]) for feature in features if feature.ndim != 4]
+        if other:
+            raise ConfigError(f'{name}: expected maps [C, H, W], found {other[0]}')
+        counts = {len(feature) for feature in features}
+        if len(counts) > 1:
+            raise ConfigError(f'{name}: in one step the layers have {few(sorted(counts))} samples; '
+                              'name layers that all see the batch as it is')
 
 
 @MODELS.register_module()
@@ -157,4 +163,5 @@ class TfFDInterLoss(_TfFDLoss):
             if any(x < y for x, y in zip(shallow.shape[2:], deep.shape[2:])):
                 raise ConfigError(
                     f'TfFDInterLoss: layers go from shallow to deep, but {list(deep.shape[1:])} '
-                    f'after {list(shallow.shape[1:])} is larger; turn the order round')
+                    f'after {list(shallow.shape[1:])} is larger; name them in that order, modules '
+                    'that give one map each')

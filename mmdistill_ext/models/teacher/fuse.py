@@ -8,11 +8,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import fuse_conv_bn_weights
 
-from ...errors import ConfigError
+from ...errors import ConfigError, few
 from ..utils.dry_run import tensors_of
 
 Read = Callable[[], Dict[str, list]]
-SHOWN = 8  # layers named in the log
 
 
 def fuse(teacher: nn.Module, read: Read) -> None:
@@ -51,7 +50,7 @@ def fuse(teacher: nn.Module, read: Read) -> None:
         print_log(
             f'teacher_fuse_bn: {len(pairs)} norm layers of the teacher are fused; {len(stay)} '
             'stay, because what they take is not the output of one Conv2d: '
-            f'{", ".join(stay[:SHOWN])}{", ..." if stay[SHOWN:] else ""}', logger='current')
+            f'{few(stay)}', logger='current')
 
 
 class _Watch(ExitStack):

@@ -8,7 +8,8 @@ from torch import nn
 from ...errors import ConfigError
 
 # Where backbones keep what they run through in a row: a list of modules, or of their names.
-ROWS = ('stages', 'network', 'layers', 'blocks', 'encoder', 'xca_layers')
+ROWS = ('stages', 'network', 'layers', 'blocks', 'encoder', 'xca_layers',
+        'features')
 # Stages that are attributes: RepVGG's and MobileOne's, VAN's, InceptionV3's.
 NUMBERED = re.compile(r'(stage_?|blocks|Mixed_)\d+[a-z]?')
 
@@ -39,8 +40,8 @@ def default_stages(backbone: nn.Module, what: str = 'stages') -> List[str]:
     names = [f'{name}.{len(module) - 1}' if isinstance(module, nn.ModuleList) else name
              for name, module in modules if not isinstance(module, ConvModule)]
     if not names:
-        raise ConfigError(f'{what}: no default for {type(backbone).__name__}; name the modules '
-                          "that its stages end with, such as 'backbone.layer1'")
+        raise ConfigError(f'{what}: no default for {type(backbone).__name__}; name modules that '
+                          "all of the network goes through, such as 'backbone.layer1'")
     return [f'backbone.{name}' for name in names]
 
 

@@ -216,3 +216,50 @@ def test_tokens_without_a_known_grid_do_not_become_a_map():
     with pytest.raises(ConfigError, match="student's patch grid is not known.*featmap"):
         match(Layout(3, 16), Layout(4, 24, side=10))
     assert match(Layout(3, 16), Layout(3, 24)) == (Steps(), Steps())
+
+
+@pytest.mark.parametrize('kind, height, width', [
+    ('class token', SIZE, SIZE), ('class token', 32, 96), ('beside a map', SIZE, SIZE),
+    ('beside a map', 32, 96), ('channels first', SIZE, SIZE)])
+def test_tf_fd_takes_tokens_as_maps(kind, height, width):
+    """And gives what it gives on the maps that are written out here."""
+    config, places = {
+        'class token': (vit(), ['backbone.layers.0', 'backbone.layers.1']),
+        'channels first': (mixer(), ['backbone']),
+        'beside a map': (vit(patch=32), ['backbone.patch_embed.projection', 'backbone.layers.1']),
+    }[kind]
+    links = {name: dict(student=places, loss=dict(type=loss, form='paper'))
+             for name, loss in dict(loss_intra='TfFDIntraLoss', loss_inter='TfFDInterLoss').items()
+             if len(places) > 1 or loss == 'TfFDIntraLoss'}
+    torch.manual_seed(0)
+    model = build(dict(
+        type='TeacherFreeDistill', architecture=network(config),
+        distiller=dict(type='LinkDistiller', links=links)))
+    model.train()
+    seen = {}
+    for place in places:
+        model.student.get_submodule(place).register_forward_hook(
+            lambda _, __, output, place=place: seen.setdefault(place, output))
+    images = torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(1))
+    from mmpretrain.structures import DataSample
+    losses = model.loss(images, [DataSample().set_gt_label(n) for n in range(2)])
+    patch = 32 if kind == 'beside a map' else 16
+    rows, columns = height // patch, width // patch
+    maps = []
+    for place in places:
+        feature = seen[place][0] if isinstance(seen[place], tuple) else seen[place]
+        if feature.ndim == 4:
+            maps.append(feature)
+            continue
+        tokens = feature.transpose(1, 2) if kind == 'channels first' else feature[:, 1:]
+        written = torch.empty(len(tokens), tokens.shape[2], rows, columns)
+        for y in range(rows):
+            for x in range(columns):
+                written[:, :, y, x] = tokens[:, y * columns + x]
+        maps.append(written)
+    for name, link in links.items():
+        expected = build(dict(link['loss']))(maps)
+        assert losses[f'distill.{name}'].item() == pytest.approx(expected.item(), rel=1e-5)
+        assert expected > 0
+    sum(losses[f'distill.{name}'] for name in links).backward()
+    assert any(p.grad is not None and p.grad.any() for p in model.student.backbone.parameters())

@@ -88,6 +88,25 @@ def retina(channels=8, **head):
     return config
 
 
+def yolof(channels=8, **head):
+    """Two anchors at each place of one level."""
+    config = retina(channels)
+    config.update(type='YOLOF', neck=dict(
+        type='DilatedEncoder', in_channels=64, out_channels=channels, block_mid_channels=4,
+        num_residual_blocks=1, block_dilations=[1]))
+    config['backbone']['out_indices'] = (3, )
+    config['bbox_head'] = dict(
+        type='YOLOFHead', num_classes=4, in_channels=channels, num_cls_convs=1, num_reg_convs=1,
+        norm_cfg=dict(type='BN'), reg_decoded_bbox=True, loss_bbox=dict(type='GIoULoss'),
+        anchor_generator=dict(type='AnchorGenerator', ratios=[1.], scales=[1, 2], strides=[32]),
+        bbox_coder=dict(type='DeltaXYWHBBoxCoder', add_ctr_clamp=True, ctr_clamp=32),
+        loss_cls=dict(type='FocalLoss', use_sigmoid=True), **head)
+    config['train_cfg'] = dict(
+        assigner=dict(type='UniformAssigner', pos_ignore_thr=.15, neg_ignore_thr=.7),
+        allowed_border=-1, pos_weight=-1)
+    return config
+
+
 def reppoints(channels=8, **head):
     config = retina(channels)
     config['type'] = 'RepPointsDetector'
@@ -124,6 +143,22 @@ def algorithm(kind, student, teacher, seed=0, **fields):
     if hasattr(getattr(model.student, 'bbox_head', None), 'points2bbox'):
         priors = model.student.bbox_head.prior_generator  # targets in the dtype of predictions
         priors.grid_priors = partial(priors.grid_priors, dtype=torch.double)
+    return model
+
+
+def in_double(student, teacher, **fields):
+    """The algorithm in float64, but for the student's own loss: mmdet's targets are in float32."""
+    model = algorithm('FCFDDense', student, teacher, **fields)
+    head = model.student.bbox_head
+    original = head.loss_by_feat
+
+    def loss_by_feat(*args, **kwargs):
+        args = [[x.to(torch.float32) for x in arg]
+                if isinstance(arg, (list, tuple)) and isinstance(arg[0], torch.Tensor) else arg
+                for arg in args]
+        return original(*args, **kwargs)
+
+    head.loss_by_feat = loss_by_feat
     return model
 
 

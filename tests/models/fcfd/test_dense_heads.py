@@ -6,6 +6,7 @@ from textwrap import dedent
 
 import pytest
 import torch
+from mmengine.hub import get_config
 from mmengine.logging import MessageHub
 
 from mmdistill_ext.errors import ConfigError
@@ -14,12 +15,13 @@ from tests.models.fcfd.heads import (
     algorithm,
     bridged,
     images,
+    in_double,
     losses_of,
     mse,
     preprocessed,
     same_gradients,
 )
-from tests.models.fcfd.zoo import DETECTORS, detector
+from tests.models.fcfd.zoo import DETECTORS, RESNET, detector
 from tests.small import batch, build
 
 CLASSES = 4
@@ -131,22 +133,6 @@ def reference(model, inputs, threshold):
                 (bernoulli_kl(sigmoid(o), sigmoid(target)) if sure or third == 'obj' else 0 * o)
                 for o, target, sure in zip(others, others_t, confident)) / count
     return losses, scores
-
-
-def in_double(student, teacher, **fields):
-    """The algorithm in float64, but for the student's own loss: mmdet's targets are in float32."""
-    model = algorithm('FCFDDense', student, teacher, **fields)
-    head = model.student.bbox_head
-    original = head.loss_by_feat
-
-    def loss_by_feat(*args, **kwargs):
-        args = [[x.to(torch.float32) for x in arg]
-                if isinstance(arg, (list, tuple)) and isinstance(arg[0], torch.Tensor) else arg
-                for arg in args]
-        return original(*args, **kwargs)
-
-    head.loss_by_feat = loss_by_feat
-    return model
 
 
 def pair(name, **fields):
@@ -261,7 +247,20 @@ def test_mixed_precision(name):
     assert all(torch.isfinite(p.grad).all() for p in model.bridges.parameters())
 
 
+def without_boxes_at_places(path):
+    """A detector of mmdet's configs with a small backbone."""
+    config = get_config(f'mmdet::{path}').model.to_dict()
+    stages = (3, ) if 'detr' in path else (0, 1, 2, 3)
+    config['backbone'] = dict(RESNET, out_indices=stages)
+    config['neck']['in_channels'] = [8 * 2**stage for stage in stages]
+    return dict(config, _scope_='mmdet')
+
+
 WRONG = {
+    'DETR': (detector('FCOS'), without_boxes_at_places('detr/detr_r18_8xb2-500e_coco.py'),
+             "teacher's DETRHead predicts the boxes of queries, .*; expected a head with boxes"),
+    'SOLO': (without_boxes_at_places('solo/solo_r18_fpn_8xb8-lsj-200e_coco.py'), detector('FCOS'),
+             "student: SOLO has no 'bbox_head'; expected a model with one"),
     'bins': (detector('GFL'), detector('GFL', reg_max=8), 'bins of .* is 17, .* 9; they must'),
     'kinds': (detector('ATSS'), detector('PAA'), 'kind of .* is ATSSHead, .* PAAHead'),
     'losses': (detector('VFNet'), detector('VFNet', use_vfl=False, loss_cls=dict(

@@ -265,6 +265,8 @@ WRONG = {
     'two softmaxes': (SEESAW, SEESAW, 'FCFDRoI, student: Shared2FCBBoxHead with SeesawLoss does '
                                       'not turn'),
     'two softmaxes in the teacher': (rcnn(), SEESAW, 'teacher: Shared2FCBBoxHead with SeesawLoss'),
+    'no boxes': (rcnn(with_reg=False), rcnn(), "student's StandardRoIHead has a Shared2FCBBoxHead "
+                 'without box deltas; expected with_cls=True and with_reg=True'),
     'classes': (rcnn(), rcnn(num_classes=7), 'num_classes of .* is 4, .* 7'),
     'boxes': (rcnn(), rcnn(reg_class_agnostic=True), 'reg_class_agnostic.* is False, .* True'),
     'cascade': (rcnn(), cascade(), 'reg_class_agnostic.* is False, .* True'),
@@ -292,6 +294,16 @@ def test_what_does_not_fit_is_an_error_when_the_model_is_built(case):
     with pytest.raises(ConfigError, match=message) as error:
         algorithm('FCFDRoI', student, teacher)
     assert '\n' not in str(error.value)
+
+
+def test_a_student_that_sees_its_images_several_times_in_training_is_an_error():
+    """As TridentNet does."""
+    model = algorithm('FCFDRoI', rcnn(), rcnn())
+    maps = {n: [torch.zeros(n, 8, 4, 4, dtype=torch.double)] * 5 for n in (2, 6)}
+    student = dict(features=[maps[6]], inputs=[(maps[6], torch.zeros(1, 5))],
+                   outputs=[(torch.zeros(1, 5), torch.zeros(1, 16))])
+    with pytest.raises(ConfigError, match='gives 6 maps in training and the teacher 2 in eval'):
+        model.fcfd_losses(student, dict(features=[maps[2]]))
 
 
 def test_strides_and_scales_of_boxes_as_a_tuple_in_one_config_and_a_list_in_the_other():

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from mmdistill_ext.errors import ConfigError
+from mmdistill_ext.models.fcfd.head_checks import check_features
 from tests.models.fcfd.heads import (
     algorithm,
     bridged,
@@ -101,11 +102,26 @@ def test_one_step_as_it_is_trained(name):
     assert all(p.grad is None for p in model.teacher.parameters())
 
 
+def test_a_head_for_large_images_alone():
+    """LRASPP pools 49 by 49 places of stride 8."""
+    model = algorithm('FCFDSeg', segmentor('LRASPP'), segmentor('LRASPP'))
+    assert len(model.bridges['s2t']) == 3
+
+
+def test_a_class_token_beside_a_map_is_refused():
+    """As DPT reads it."""
+    level = [torch.zeros(2, 8, 4, 4), torch.zeros(2, 8)]
+    with pytest.raises(ConfigError, match=r"of 'backbone' is \[2, 8, 4, 4\] beside \[2, 8\]; exp"):
+        check_features('FCFDSeg, teacher', 'backbone', [level])
+
+
 QUERIES = 'predicts the masks of queries, .*; expected a head with one map for each class'
 WRONG = {
     'KNet': (pspnet(), segmentor('KNet'), f"teacher's IterativeDecodeHead {QUERIES}"),
     'MaskFormer': (segmentor('MaskFormer'), pspnet(), f"student's MaskFormerHead {QUERIES}"),
     'Mask2Former': (pspnet(), segmentor('Mask2Former'), f"teacher's Mask2FormerHead {QUERIES}"),
+    'DDRNet': (pspnet(), segmentor('DDRNet'), "teacher's DDRHead reads stages, but in evaluation "
+               r'mode the backbone gives one tensor \[2, 128, \d+, \d+\]; expected a backbone'),
     'OCRNet': (segmentor('OCRNet'), pspnet(), "student's decode_head is a list of FCNHead, "
                'OCRHead; expected one of BaseDecodeHead, DepthwiseSeparableASPPHead$'),
     'number of stages': (pspnet(), segmentor('UPerNet'),

@@ -153,6 +153,18 @@ def test_vgg_with_fully_connected_layers_needs_larger_images():
     assert torch.equal(net.run(0, x)[-1], model(x))
 
 
+def test_lenet_is_cut_in_its_one_row():
+    torch.manual_seed(0)
+    model = MODELS.build(dict(type='ImageClassifier', head=dict(type='ClsHead'),
+                              backbone=dict(type='LeNet5', num_classes=6)))
+    net = StagedNetwork(model.eval())
+    assert [feature.name for feature in net.features] == [
+        'backbone.features.2', 'backbone.features.4', 'backbone.features.5',
+        'backbone.features.7']
+    x = torch.randn(2, 1, 32, 32)
+    assert torch.equal(net.run(0, x)[-1], model(x))
+
+
 @pytest.mark.parametrize('backbone, channels, size', [
     (dict(type='ResNet', depth=18, base_channels=8, stem_channels=8, in_channels=1), 64, 64),
     (dict(type='SwinTransformerV2', img_size=256, window_size=[16, 16, 16, 8], arch=dict(
@@ -395,7 +407,7 @@ def test_what_is_not_a_row_is_refused():
     model = classifier(dict(type='NotARow'), 4)
     with pytest.raises(ConfigError, match="after 'backbone.layer2' ImageClassifier also reads"):
         StagedNetwork(model, ['backbone.layer1', 'backbone.layer2'])
-    with pytest.raises(ConfigError, match='no default for NotARow; name the modules'):
+    with pytest.raises(ConfigError, match='no default for NotARow; name modules that all'):
         StagedNetwork(model)
 
 

@@ -61,6 +61,8 @@ SEGMENTORS = {
     'KNet': 'knet/knet-s3_r50-d8_fcn_8xb2-adamw-80k_ade20k-512x512.py',
     'MaskFormer': 'maskformer/maskformer_r50-d32_8xb2-160k_ade20k-512x512.py',
     'Mask2Former': 'mask2former/mask2former_r50_8xb2-90k_cityscapes-512x1024.py',
+    'DDRNet': 'ddrnet/ddrnet_23-slim_in1k-pre_2xb6-120k_cityscapes-1024x1024.py',
+    'LRASPP': 'mobilenet_v3/mobilenet-v3-d8-s_lraspp_4xb4-320k_cityscapes-512x1024.py',
     'OCRNet': 'ocrnet/ocrnet_hr18s_4xb2-40k_cityscapes-512x1024.py',
 }
 HRNET = dict(  # two channels in the first branch for each of the four stages
@@ -90,6 +92,9 @@ def segmentor(name, channels=8, classes=4, **head):
     elif backbone['type'] == 'HRNet':
         backbone.update(extra=HRNET, norm_cfg=dict(type='BN'))
         widths = [4, 8, 16, 32]
+    elif backbone['type'] in ('DDRNet', 'MobileNetV3'):
+        config['decode_head']['num_classes'] = classes
+        return dict(config, _scope_='mmseg')
     else:
         backbone.update(depth=18, base_channels=8, stem_channels=8, norm_cfg=dict(type='BN'))
         widths = [8, 16, 32, 64]

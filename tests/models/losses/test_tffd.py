@@ -353,6 +353,7 @@ def test_wrong_layers_are_named():
         (TfFDIntraLoss(), [b, b], 'one and the same feature'),
         (TfFDIntraLoss(), [], 'TfFDIntraLoss: found 0 layer'),
         (TfFDInterLoss(), [b, a], '[4, 8, 8] after [8, 4, 4] is larger'),
+        (TfFDInterLoss(), [a, torch.cat([b, b])], 'the layers have 3, 6 samples; name layers'),
         (TfFDIntraLoss(), [a, c], 'a single channel ([1, 4, 4])'),
         (TfFDIntraLoss(), [a.flatten(2)], 'expected maps [C, H, W], found [4, 64]'),
     ]:
@@ -373,7 +374,7 @@ def teacher_free(loss, places):
      "link 'loss_self', backbone.layer1 [8, 32, 32]: TfFDInterLoss: found 1 layer"),
     ('TfFDInterLoss', ['backbone.layer1', 'backbone.layer1.1'], 'one and the same feature'),
     ('TfFDIntraLoss', ['backbone', 'backbone.layer4'], 'one and the same feature'),
-    ('TfFDInterLoss', ['backbone.layer2', 'backbone.layer1'], 'turn the order round'),
+    ('TfFDInterLoss', ['backbone.layer2', 'backbone.layer1'], 'is larger; name them in that order'),
     ('TfFDIntraLoss', ['neck'], 'expected maps [C, H, W], found [64]'),
     ('TfFDIntraLoss', ['backbone.layer5'], "has no module 'backbone.layer5'; did you mean"),
 ])
@@ -381,6 +382,18 @@ def test_wrong_layers_stop_the_build(loss, places, message):
     with pytest.raises(ConfigError) as error:
         teacher_free(loss, places)
     assert message in str(error.value) and '\n' not in str(error.value)
+
+
+def test_a_message_lists_eight_places_at_most():
+    deep = [f'backbone.layer{stage}.0.{name}' for stage in (4, 3, 2, 1)
+            for name in ('conv1', 'bn1', 'conv2')]
+    with pytest.raises(ConfigError) as error:
+        teacher_free('TfFDInterLoss', deep)
+    listed = str(error.value).split(': TfFDInterLoss')[0].split('link \'loss_self\', ')[1]
+    assert listed.count('backbone.') == 8 and listed.endswith(', ...')
+    with pytest.raises(ConfigError) as error:
+        TfFDIntraLoss()([torch.ones(2, 4, 8)] * 12)
+    assert str(error.value).count('[2, 4, 8]') + str(error.value).count('[4, 8]') <= 8
 
 
 def test_in_a_model_it_is_the_equation_of_the_recorded_stages():
