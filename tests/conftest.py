@@ -11,11 +11,12 @@ import mmdistill_ext  # noqa: E402, F401, before any test imports MMRazor's mode
 
 @pytest.fixture(autouse=True)
 def no_runner_is_remembered():
-    """mmengine's default scope and message hub are global: each test starts without a runner's."""
+    """mmengine's default scope and message hub are global: no test leaves one to the next.
+
+    Nor does a fixture of a module, which has run before.
+    """
+    yield
     from mmengine.logging import MessageHub
     from mmengine.registry import DefaultScope
-    before = [(kind, kind._instance_dict.copy()) for kind in (DefaultScope, MessageHub)]
-    yield
-    for kind, instances in before:
+    for kind in (DefaultScope, MessageHub):
         kind._instance_dict.clear()
-        kind._instance_dict.update(instances)
