@@ -8,7 +8,8 @@ from mmdistill_ext.errors import ConfigError
 from .two_ranks import optimizer, part, ready, tell, trained
 
 pytestmark = pytest.mark.train
-OLD = torch.__version__ < '2.2'  # its compiler leaves out hooks, and fails in mmengine's stack_batch
+# Its compiler leaves out hooks, and fails in mmengine's stack_batch.
+OLD = torch.__version__ < '2.2'
 BACKENDS = ['aot_eager', pytest.param('inductor', marks=pytest.mark.nightly)]
 
 
