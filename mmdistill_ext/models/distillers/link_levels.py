@@ -221,7 +221,8 @@ def check_takes_tokens(link: Link, loss: nn.Module, level: Level, student: DryRu
 
 def check_loss(link: Link, compute: Callable, *features: DryRunFeature) -> None:
     """Compute the loss once, so that shapes that do not match fail when the model is built."""
-    shapes = few(feature.shape for feature in features)
+    named = [feature.shape for feature in features]
+    shapes = ' and '.join(named) if len(named) == 2 else few(named)
     try:
         loss = compute()
     except ConfigError as error:
