@@ -5,7 +5,7 @@ import pytest
 import torch
 import yaml
 from mmengine.hub import get_config
-from mmengine.registry import HOOKS
+from mmengine.registry import HOOKS, init_default_scope
 
 from .tiny import CONFIGS, build_model, load, tiny_batch, without_scope
 
@@ -49,6 +49,7 @@ def reference(student, teacher):
 
 @pytest.mark.train
 def test_the_loss_is_cwd_of_normalised_necks_until_the_hook_ends_it(config):
+    init_default_scope(config.default_scope)
     torch.manual_seed(0)
     model = build_model(config).train()
     seen = {}
