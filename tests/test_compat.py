@@ -51,6 +51,7 @@ except (AttributeError, ImportError) as error:
     assert out.startswith('refused: ')
 
 
+@pytest.mark.train
 def test_the_issues_own_line():
     out = run('import torch; v = torch.__version__; import mmdistill_ext; '
               'from mmrazor.registry import MODELS; print(MODELS.get("SingleTeacherDistill")); '

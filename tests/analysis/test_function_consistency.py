@@ -161,6 +161,7 @@ def test_the_command(tmp_path):
     assert (tmp_path / 'here/function_consistency.png').is_file()
 
 
+@pytest.mark.train
 def test_a_detector_is_named_in_one_line(tmp_path):
     ran = tool('analysis/function_consistency.py',
                Path(__file__).parents[2] / 'projects/demo/configs/det_fcfd.py', 'none.pth',

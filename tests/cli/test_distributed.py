@@ -2,6 +2,8 @@
 import subprocess
 import sys
 
+import pytest
+
 SCRIPT = '''
 import atexit, os, sys, torch
 from mmdistill_ext.cli import command as cli
@@ -46,6 +48,7 @@ def said_by(tmp_path, how: str) -> str:
                           capture_output=True, text=True).stdout
 
 
+@pytest.mark.train
 def test_no_thread_of_gloo_sees_the_interpreter_go(tmp_path):
     """Such a thread aborts the process when it lets go of a tensor late (pytorch#179291)."""
     assert said_by(tmp_path, 'destroyed') == (  # what is prevented

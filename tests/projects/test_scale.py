@@ -141,6 +141,7 @@ def test_hours():
     assert speeds.hours(CONFIGS / RETINA, load(RETINA), 1, 16, 1.)[1] is None
 
 
+@pytest.mark.train
 def test_every_recipe_has_a_row_and_a_speed():
     speeds = read_speeds(HOME / 'docs/performance.md')
     page = (HOME / 'docs/scale.md').read_text()

@@ -64,6 +64,7 @@ def fewest(paths, appearance=True):
     return macs
 
 
+@pytest.mark.train
 @pytest.mark.parametrize('fields, paths', [
     (dict(paths=dict(num=0)), []),
     (dict(paths=dict(num='all')), EVERY),
@@ -78,6 +79,7 @@ def test_multiply_adds(fields, paths):
         assert counted * 64 / 1e9 == pytest.approx(614, rel=0.001)
 
 
+@pytest.mark.train
 def test_multiply_adds_of_two_drawn_paths():
     algorithm, hub = build(), MessageHub.get_instance('test_multiply_adds')
     step = step_of(algorithm, 1)
@@ -87,6 +89,7 @@ def test_multiply_adds_of_two_drawn_paths():
         assert flops_of(lambda: step().backward()) == pytest.approx(expected, rel=1e-3)
 
 
+@pytest.mark.train
 @pytest.mark.parametrize('positions, directions, most', [
     ([1, 2], ['s2t', 't2s'], 780), ([1, 2], ['s2t'], 560), ([1], ['s2t', 't2s'], 560)])
 def test_bytes_kept_for_backward(positions, directions, most):

@@ -174,6 +174,7 @@ def test_the_pages_head_of_your_own():
         HEADS.module_dict.pop('DDODHead')
 
 
+@pytest.mark.train
 @pytest.mark.parametrize('kind', ['one empty', 'all empty'])
 @pytest.mark.parametrize('name', DETECTORS)
 def test_images_without_objects(name, kind, double):
@@ -183,6 +184,7 @@ def test_images_without_objects(name, kind, double):
     same_gradients(model, copied, losses_of(model, data), expected)
 
 
+@pytest.mark.train
 @pytest.mark.parametrize('name', DETECTORS)
 def test_a_teacher_that_is_sure_of_nothing_says_nothing_about_boxes(name, double):
     thr = .999999
@@ -195,6 +197,7 @@ def test_a_teacher_that_is_sure_of_nothing_says_nothing_about_boxes(name, double
     same_gradients(model, copied, losses, expected)
 
 
+@pytest.mark.train
 @pytest.mark.parametrize('name', DETECTORS)
 def test_a_student_equal_to_its_teacher_pays_nothing_for_outputs(name, double):
     """Although its head runs in training mode and the teacher's does not."""
@@ -210,6 +213,7 @@ def test_a_student_equal_to_its_teacher_pays_nothing_for_outputs(name, double):
     assert losses['loss_app'] > 0
 
 
+@pytest.mark.train
 @pytest.mark.parametrize('name', DETECTORS)
 def test_one_step_as_it_is_trained(name):
     """In float32, with the weights that a run begins with; the teacher is left alone."""
@@ -235,6 +239,7 @@ def test_one_step_as_it_is_trained(name):
     assert all(p.grad is None for p in model.teacher.parameters())
 
 
+@pytest.mark.train
 @pytest.mark.parametrize('name', sorted(set(DETECTORS) - {'VFNet', 'TOOD', 'TOOD, anchor-based'}))
 def test_mixed_precision(name):
     """Without VFNet and TOOD: mmcv's deformable convolution takes no bf16."""

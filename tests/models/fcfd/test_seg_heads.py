@@ -102,6 +102,7 @@ def test_one_step_as_it_is_trained(name):
     assert all(p.grad is None for p in model.teacher.parameters())
 
 
+@pytest.mark.train
 def test_a_head_for_large_images_alone():
     """LRASPP pools 49 by 49 places of stride 8."""
     model = algorithm('FCFDSeg', segmentor('LRASPP'), segmentor('LRASPP'))
