@@ -100,18 +100,23 @@ class _Saved:
 
 
 def saved_bytes(forward: Callable[[], object], model: nn.Module,
-                given: Sequence[Tensor] = ()) -> int:
+                given: Sequence[Tensor] = (), with_backward: bool = False) -> int:
     """Bytes that autograd keeps for backward, each storage once, the model's own left out.
 
     Args:
         forward (Callable): Computes the losses; what it returns is kept until the count is done.
         model (nn.Module): Its parameters and buffers exist anyway and do not count.
         given (Sequence[Tensor]): What else exists anyway.
+        with_backward (bool): Whether ``forward`` goes back too, after which nothing is kept: all
+            that was saved on the way counts. Defaults to False.
     """
     kept: WeakSet = WeakSet()
+    all_saved = []
 
     def pack(tensor):
         kept.add(saved := _Saved(tensor))
+        if with_backward:
+            all_saved.append(saved)
         return saved
 
     with saved_tensors_hooks(pack, lambda saved: saved.tensor):

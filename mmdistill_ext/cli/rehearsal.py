@@ -53,7 +53,7 @@ class Rehearsal(Runner):
         few = min(FEW, images)
         batch, _ = _load(loader, few)
         with _one_line_if_too_large(few), places.shapes_of(model) as shapes:
-            saved = saved_bytes(partial(step, batch), model)
+            saved = saved_bytes(partial(step, batch), model, with_backward=True)
         needs = job_memory.needs_of(model, self.optim_wrapper, saved, batch, few)
         job_memory.check_fits(needs, images)
         batches = _endless(loader) if by_epoch else loop.dataloader_iterator

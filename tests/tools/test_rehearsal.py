@@ -1,4 +1,5 @@
 """tools/train.py --dry-run: what it prints is what a training would be, and nothing is kept."""
+import copy
 import math
 import re
 from functools import partial
@@ -211,13 +212,17 @@ def test_memory_grows_by_the_image(task, optimizer, states):
     model.train()
     few, many = batch(task, 2), batch(task, 8)
     needs = job_memory.needs_of(
-        model, wrapper, saved_bytes(partial(model.train_step, few, wrapper), model), few, 2)
+        model, wrapper, saved_bytes(partial(model.train_step, few, wrapper), model,
+                                    with_backward=True), few, 2)
     trained = sum(4 * weight.numel() for weight in model.parameters() if weight.requires_grad)
     assert needs.gradients == trained
     assert needs.optimizer == pytest.approx(states * trained, rel=.01)
     buffers = sum(x.numel() * x.element_size() for x in model.buffers())
     assert needs.weights == pytest.approx(trained + buffers, rel=.01)
-    saved = saved_bytes(partial(model.train_step, many, wrapper), model)
+    saved = saved_bytes(partial(model.train_step, many, wrapper), model, with_backward=True)
+    ahead = model.data_preprocessor(copy.deepcopy(many), True)
+    kept = saved_bytes(lambda: model(**ahead, mode='loss'), model)
+    assert given < kept <= saved <= 1.06 * kept  # mmseg's accuracy drops some on the way
     given = sum(image.numel() for image in many['inputs'])
     assert 8 * needs.image == pytest.approx(saved + given, rel=.05)
 
