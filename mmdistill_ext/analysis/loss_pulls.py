@@ -1,9 +1,11 @@
 """How hard each distillation loss pulls at the student, beside the student's own losses."""
+import logging
 import statistics
 from collections import defaultdict
 from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 import torch
+from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import Tensor
@@ -59,9 +61,13 @@ def measure(runner: Runner, steps: int, every: int) -> Dict[str, Pull]:
             losses = model(**model.data_preprocessor(data, True), mode='loss')
             total, _ = model.parse_losses(losses)
         if not torch.isfinite(total):
-            raise NumbersError(f'the sum of the losses is {total.item()} in step {step + 1}: '
-                               + ', '.join(f'{name} {value.item():g}'
-                                           for name, value in _values(losses)))
+            found = (f'the sum of the losses is {total.item()} in step {step + 1}: '
+                     + ', '.join(f'{name} {value.item():g}' for name, value in _values(losses)))
+            if not seen:
+                raise NumbersError(found)
+            print_log(f'{found}; measured are the steps before', logger='current',
+                      level=logging.WARNING)
+            break
         if step % every == 0:
             for name, pull in pulls(model, losses, runner.cfg.model).items():
                 seen[name].append(pull)

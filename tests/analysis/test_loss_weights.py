@@ -110,13 +110,15 @@ visualizer = dict(type='Visualizer', vis_backends=[dict(type='NothingIsToldToABa
                     '--cfg-options', *options, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         ratio = float(done.stdout.split('| distill.loss_feature |')[1].split('|')[3])
-        return ratio, done.stdout
+        return ratio, done.stdout + done.stderr
 
     lr = 'optim_wrapper.optimizer.lr=0'  # so that both runs see the same weights
     ratio, said = run(lr, f'{field}=1000')
     assert ratio > 10 and 'WARNING' in said and 'drowns the task' in said
     option = re.search(r'--cfg-options (\S+)', said)[1]
     assert option.startswith(f'{field}=')
+    ratio, diverged = run(f'{field}=1e9')
+    assert ratio > 1e6 and re.search(r'the sum of the losses is (nan|inf) in step [2-6]', diverged)
     ratio, said = run(lr, option)
     assert ratio == pytest.approx(1, rel=.01) and 'WARNING' not in said
     assert (tmp_path / 'out/weights.png').is_file() and (tmp_path / 'out/weights.csv').is_file()
