@@ -13,7 +13,7 @@ from mmengine.registry import init_default_scope
 from mmrazor.registry import MODELS
 from torch import nn
 
-from mmdistill_ext.analysis.measure import flop_counter
+from mmdistill_ext.analysis.measure import flop_counter, flops_of
 from mmdistill_ext.errors import ConfigError
 
 from .batches import random_batch
@@ -117,7 +117,8 @@ def count(config: Config, students: Dict[str, float]) -> Counts:
     if _attends(getattr(model, 'teacher', None)):
         # Attention grows faster than the pixels, and windows are filled up: at its own size.
         batch = random_batch(TASKS[config.default_scope], (1, 3, *size))
-        own = _counted(lambda: model.run_teacher(batch['inputs'], batch['data_samples'])) / 1e9
+        with _plain_attention():
+            own = flops_of(lambda: model.run_teacher(batch['inputs'], batch['data_samples'])) / 1e9
         teacher, whole = own, whole - teacher + own
     return Counts(student, teacher, whole)
 
@@ -126,12 +127,6 @@ def _attends(network: Optional[nn.Module]) -> bool:
     return network is not None and any(
         'Attention' in type(module).__name__ or 'MSA' in type(module).__name__
         for module in network.modules())
-
-
-def _counted(work: Callable[[], Any]) -> float:
-    with flop_counter() as counter, _plain_attention():
-        work()
-    return counter.get_total_flops()
 
 
 def _plain_attention() -> ContextManager:
