@@ -2,7 +2,7 @@
 import platform
 import statistics
 from pathlib import Path
-from typing import Callable, Dict, List
+from typing import Any, Callable, Dict, List
 
 import torch
 
@@ -18,14 +18,15 @@ from mmdistill_ext.analysis.measure import (
 from mmdistill_ext.errors import ConfigError, nearest
 
 from .batches import random_batch
+from .host import host_times
 from .operators import CAST, of_a_second_run
 from .rows_fcfd_tffd import OTHERS
 from .rows_mlp import TASKS, Row, mlp_rows
 from .startup import start_up_rows
 
-START_UP = 'start-up'
+START_UP, HOST = 'start-up', 'host'
 WARM_UP = dict(cpu=1, cuda=3)  # rounds; a GPU chooses its kernels and fills its memory pool
-GROUPS = (*TASKS, *OTHERS, START_UP)
+GROUPS = (*TASKS, *OTHERS, HOST, START_UP)
 
 
 def machine(device: str, amp: bool) -> dict:
@@ -59,6 +60,9 @@ def run_group(group: str, row: str, rounds: int, device: str, amp: bool, out: Pa
     if group == START_UP:
         starts = _chosen(start_up_rows(out / 'start_up'), group, row)
         return _start_up(starts)
+    if group == HOST:
+        times = _chosen(host_times(rounds), group, row)
+        return {name: _times(seconds) for name, seconds in times.items()}
     torch.backends.cudnn.benchmark = group == 'seg'  # as the recipes have it
     if group in TASKS:
         builders = mlp_rows(group, random_batch(group, TASKS[group]().shapes[device], device))
@@ -71,7 +75,7 @@ def run_group(group: str, row: str, rounds: int, device: str, amp: bool, out: Pa
     return _measure(rows, rounds, device)
 
 
-def _chosen(rows: Dict[str, Callable], group: str, row: str) -> Dict[str, Callable]:
+def _chosen(rows: Dict[str, Any], group: str, row: str) -> Dict[str, Any]:
     if row and row not in rows:
         raise ConfigError(f'--row: {group} has no {row!r}; {nearest(row, list(rows))}')
     return {row: rows[row]} if row else rows

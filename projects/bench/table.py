@@ -3,6 +3,8 @@ from pathlib import Path
 
 from .targets import FLOOR, STOCK, floor_of, held_against, number
 
+TIMES = {'host': ('ms', 1000), 'start-up': ('s to the end of the first iteration', 1)}
+
 
 def markdown(results: dict, machine: dict) -> str:
     """The figures beside their targets, and one table a group.
@@ -24,14 +26,15 @@ def markdown(results: dict, machine: dict) -> str:
     lines += _profiles(results, machine)
     for group, rows in results.items():
         lines += ['', f'### {group}', '']
-        lines += _start_up(rows) if group == 'start-up' else _group(rows)
+        lines += _times(rows, *TIMES[group]) if group in TIMES else _group(rows)
     return '\n'.join(lines) + '\n'
 
 
 def _profiles(results: dict, machine: dict) -> list:
     """Where the time goes in the rows that miss a target of time."""
     missed = dict.fromkeys((held.group, held.row) for held in held_against(results, machine)
-                           if held.key == 'seconds' and not held.holds)
+                           if held.key == 'seconds' and not held.holds
+                           and 'shares' in results[held.group][held.row])
     if not missed:
         return []
     return ['', '### Where the time goes, of the rows that miss a time', '', *(
@@ -73,10 +76,10 @@ def _on_gpu(rows: dict) -> bool:
     return 'peak_mb' in next(iter(rows.values()))
 
 
-def _start_up(rows: dict) -> list:
-    return ['| row | s to the end of the first iteration (min, max) |', '|---|---|',
-            *(f'| {name} | {row["seconds"]:.1f} ({row["fastest"]:.1f}, {row["slowest"]:.1f}) |'
-              for name, row in rows.items())]
+def _times(rows: dict, head: str, scale: int) -> list:
+    return [f'| row | {head} (min, max) |', '|---|---|', *(
+        f'| {name} | {scale * row["seconds"]:.1f} ({scale * row["fastest"]:.1f}, '
+        f'{scale * row["slowest"]:.1f}) |' for name, row in rows.items())]
 
 
 def draw(results: dict, path: Path) -> None:
@@ -97,7 +100,7 @@ def draw(results: dict, path: Path) -> None:
         if all(name in rows for name in FLOOR):
             axis.axvline(floor_of(rows), color='k', linestyle=':', label='floor')
             axis.legend(loc='lower right')
-        axis.set(title=group, xlabel='seconds' if group == 'start-up' else 'seconds a step')
+        axis.set(title=group, xlabel='seconds' if group in TIMES else 'seconds a step')
     figure.tight_layout()
     figure.savefig(path, dpi=120)
     plt.close(figure)

@@ -1,6 +1,8 @@
 """What the bench's figures are held against."""
 from typing import Callable, Dict, List, NamedTuple, Optional
 
+from .host import BOTH, ONE, PYTHON
+
 FLOOR = ('student', 'teacher forward', 'connectors and losses')
 OURS, FAST = 'ours', 'ours, fast teacher'
 STOCK, STOCK_MLP = "MMRazor's MGD", 'MMRazor with our MLP'
@@ -79,6 +81,7 @@ def _mlp(ours: float, fast: float, fast_of_stock: float) -> List[Target]:
         _ratio(OURS, (STOCK_MLP, ), 'seconds', 1., 'time, of MMRazor with our connector and loss'),
         _ratio(OURS, minimum, 'saved_mb', 1.03, 'saved for backward, of student + connectors'),
         _ratio(OURS, minimum, 'checkpoint_mb', 1., 'checkpoint, of student + connectors'),
+        _ratio(OURS, FLOOR, 'operators', 1., 'operators, of the floor'),
         Target('distillation loss with the fast teacher, relative difference', FAST,
                'distill_loss',
                lambda rows: abs(rows[FAST]['distill_loss'] / rows[OURS]['distill_loss'] - 1),
@@ -107,6 +110,9 @@ TARGETS: Dict[str, List[Target]] = {
              Target('4 paths: operators a step', _FOUR, 'operators',
                     lambda rows: rows[_FOUR]['operators'], 900),
              _beyond(_FOUR, 'casts', 30, "4 paths: casts beyond the student's")],
+    'host': [_ratio(BOTH, (ONE, ), 'seconds', 1.15, f'{BOTH}, of {ONE}'),
+             Target(f'{PYTHON}, ms', PYTHON, 'seconds',
+                    lambda rows: 1000 * rows[PYTHON]['seconds'], 1.)],
     'start-up': [_ratio(f'{task}: ours', (f"{task}: MMRazor's", ), 'seconds', 1.3,
                         f"{task}: time to the first iteration, of MMRazor's")
                  for task in ('cls', 'seg', 'det')]}

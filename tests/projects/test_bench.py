@@ -1,4 +1,7 @@
 """The bench's figures that do not depend on the machine's mood, on its own networks."""
+import time
+from collections import Counter
+
 import pytest
 import torch
 
@@ -6,6 +9,7 @@ from mmdistill_ext.analysis.measure import flops_of, saved_bytes
 from mmdistill_ext.analysis.tables import write_between
 from mmdistill_ext.errors import ConfigError
 from projects.bench.batches import random_batch
+from projects.bench.host import BOTH, ONE, PYTHON, host_times, python_of_ours
 from projects.bench.operators import of_a_second_run, operators_of
 from projects.bench.rows_fcfd_tffd import fcfd_rows, tffd_rows
 from projects.bench.rows_mlp import mlp_rows
@@ -58,6 +62,19 @@ def test_what_tffd_dispatches_beyond_the_plain_student(row):
     assert not own['promote_types']
 
 
+def test_the_channel_mlp_dispatches_what_teacher_connector_and_loss_need():
+    builders = mlp_rows('cls', random_batch('cls', (4, 3, 64, 64)))
+    own, plain = (of_a_second_run(builders[name]().loss) for name in ('ours', 'student'))
+    own.subtract(plain)
+    teacher = dict(convolution=36, relu_=33, add_=16, max_pool2d_with_indices=1)  # ResNet-34, fused
+    connector = dict(convolution=2, relu_=1, convolution_backward=2, threshold_backward=1,
+                     add_=4)  # to four gradients that are there
+    loss = dict(sub=1, mse_loss=1, mul=3)
+    total = dict(mean=1, div=1, add=2)  # of mmengine, and of the two gradients of one feature
+    layouts = dict(clone=2)  # the batch into channels_last, the feature out of it
+    assert +own == sum(map(Counter, (teacher, connector, loss, total, layouts)), Counter())
+
+
 def test_what_fcfd_dispatches_with_all_four_paths():
     builders = fcfd_rows(random_batch('cls', (4, 3, 32, 32)))
     assert (counts := of_a_second_run(builders['FCFD, 4 paths']().loss)).total() <= 900, counts
@@ -94,8 +111,29 @@ def test_figures_stand_beside_their_targets():
     table = markdown(RESULTS, MACHINE)
     assert '| tffd | time, of the plain student | 1.200 | 1.050 | **missed** |' in table
     assert '| cls | time, of the floor | 0.900 | 0.950 | holds | 0.833 |' in table
-    assert len(texts) == 35
+    assert len(texts) == 40
     assert '- tffd, Tf-FD: mm 75 %, add 25 %' in table and '- cls' not in table
+
+
+def test_the_python_of_a_package_is_told_from_what_it_calls():
+    source = 'def step(wait):\n    sorted(range(10 ** 5), key=float)\n    wait()\n'
+    own, other = {}, {}
+    for file, found in (('x/mmdistill_ext/models/a.py', own),
+                        ('x/mmdistill_ext/models/backbones/a.py', other)):
+        exec(compile(source, file, 'exec'), found)
+    seconds, = python_of_ours(lambda: own['step'](lambda: time.sleep(.5)), 1)
+    assert .001 < seconds < .5  # sorted() is of Python, what waits is not ours
+    assert python_of_ours(lambda: other['step'](lambda: None), 1) == [0.]
+
+
+def test_what_a_gpu_waits_for_is_timed():
+    times = host_times(2)
+    assert {name: len(seconds) for name, seconds in times.items()} == {ONE: 20, BOTH: 20, PYTHON: 2}
+    assert all(value > 0 for seconds in times.values() for value in seconds)
+    table = markdown({'host': {name: dict(seconds=.002, fastest=.001, slowest=.003)
+                               for name in times}}, MACHINE)
+    assert f'| {BOTH} | 2.0 (1.0, 3.0) |' in table
+    assert f'| host | {PYTHON}, ms | 2.000 | 1.000 | **missed** |' in table
 
 
 def test_the_table_goes_between_its_markers_and_a_picture_is_drawn(tmp_path):

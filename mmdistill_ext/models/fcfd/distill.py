@@ -16,7 +16,7 @@ from ..distillers.step_checks import check_gradient
 from ..losses.build import build_loss
 from ..teacher.build import in_format
 from ..utils.dry_run import dry_run
-from ..utils.found_modules import every_module
+from ..utils.found_modules import every_module, within_a_step
 from .bridges import bridge_between, check_stages
 from .features import Record, pooled
 from .input_grad import check_not_recomputed, input_grad_only
@@ -142,6 +142,7 @@ class FCFDDistill(LeanTeacherDistill):
             outputs.update(dry_run(self.teacher, ['head'], 'teacher'))
         return outputs
 
+    @within_a_step()
     def loss(self,
              batch_inputs: Tensor,
              data_samples: Optional[List[BaseDataElement]] = None,

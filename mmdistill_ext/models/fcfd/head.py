@@ -15,6 +15,7 @@ from ..distillers.step_checks import check_gradient
 from ..losses.build import build_loss
 from ..teacher.early_stop import Reads
 from ..utils.dry_run import dry_run, tensors_of
+from ..utils.found_modules import within_a_step
 from .bridges import FCFDBridge
 from .head_checks import check_features, check_maps, check_signatures, get_head, try_out
 from .head_contract import HeadContract, find_contract
@@ -133,6 +134,7 @@ class FCFDHead(LeanTeacherDistill):
         return None if reads is None else [
             *reads, (self.records['teacher'].get_recorder('features'), 1)]
 
+    @within_a_step()
     def loss(self,
              batch_inputs: Tensor,
              data_samples: Optional[List[BaseDataElement]] = None,

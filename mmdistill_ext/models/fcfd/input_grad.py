@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from ...errors import ConfigError
-from ..utils.found_modules import every_module
+from ..utils.found_modules import FoundModules, every_module
 from .recomputation import checkpointed
 
 
@@ -34,27 +34,27 @@ class _Conv2d(torch.autograd.Function):
         weight, = ctx.saved_tensors
         # Only the shape of the input is read.
         x = grad if grad.shape == ctx.shape else grad.new_empty(ctx.shape)
-        grad_x, _, _ = torch.ops.aten.convolution_backward(
+        grad_x, _, _ = _convolution_backward(
             grad, x, weight.to(grad.dtype), None, *ctx.settings, (True, False, False))
         return grad_x, None, None, None, None, None, None
 
 
-def _pair(value) -> tuple:
-    return (value, value) if isinstance(value, int) else tuple(value)
+_convolution_backward = torch.ops.aten.convolution_backward.default
 
 
 # Their parameters have PyTorch's names, by which a model may call them.
 def _conv2d(input: Tensor, weight: Tensor, bias=None, stride=1, padding=0, dilation=1, groups=1):
     if isinstance(padding, str) or input.ndim != 4:
         return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
-    return _Conv2d.apply(
-        input, weight, bias, _pair(stride), _pair(padding), _pair(dilation), groups)
+    pairs = [(value, value) if type(value) is int else value
+             for value in (stride, padding, dilation)]
+    return _Conv2d.apply(input, weight, bias, *pairs, groups)
 
 
 def _relu(input: Tensor, inplace: bool = False) -> Tensor:
     """A ReLU that keeps one byte for each element: where it was not positive."""
     fill = input.masked_fill_ if inplace else input.masked_fill
-    return fill(input <= 0, 0)
+    return fill(input.le(0), 0)
 
 
 LEAN = {torch.conv2d: _conv2d, F.relu: _relu}
@@ -63,7 +63,7 @@ LEAN = {torch.conv2d: _conv2d, F.relu: _relu}
 class _KeepLittle(TorchFunctionMode):
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        return LEAN.get(function, function)(*args, **kwargs or {})
+        return (LEAN[function] if function in LEAN else function)(*args, **kwargs or {})
 
 
 @lru_cache(maxsize=None)  # the line comes once
@@ -84,8 +84,9 @@ def input_grad_only(model: nn.Module) -> Iterator[None]:
         model (nn.Module): Its parameters are as before afterwards, so that it can be trained on
             another path; :func:`check_not_recomputed` says where that needs more.
     """
-    trainable = every_module(model).trainable()
-    place = checkpointed(model)
+    found = every_module(model)
+    trainable = found.kept_for_step(FoundModules.trainable)
+    place = found.kept_for_step(checkpointed)
     try:
         for parameter in trainable:
             parameter.requires_grad_(False)
@@ -107,7 +108,7 @@ def check_not_recomputed(model: nn.Module, starts: Sequence[Any],
         starts (Sequence): The ``grad_fn`` of its inputs, from before it ran.
         outputs (Sequence[Tensor]): What it returned.
     """
-    if not every_module(model).trainable():
+    if not every_module(model).kept_for_step(FoundModules.trainable):
         return
     seen = set(starts)
     nodes: list = [output.grad_fn for output in outputs]

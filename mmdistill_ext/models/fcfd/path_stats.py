@@ -57,13 +57,11 @@ class PathStats(nn.Module):
         swapped = [(layer, stats) for layer, stats in self.layers(path)
                    if layer.training or (not self.training and stats.used)]
         try:
-            for layer, stats in swapped:
-                _swap(layer, stats)
+            _swap(swapped)
             with counted_at_once([layer for layer, _ in swapped]), self._others_keep_still(path):
                 yield
         finally:
-            for layer, stats in swapped:
-                _swap(layer, stats)
+            _swap(swapped)
 
     @contextmanager
     def _others_keep_still(self, path: str) -> Iterator[None]:
@@ -133,6 +131,8 @@ def counted_at_once(layers: Sequence[nn.Module]) -> Iterator[None]:
             torch._foreach_add_(numbers, 1)
 
 
-def _swap(layer: nn.Module, stats: _Stats) -> None:
-    for name in BUFFERS:
-        layer._buffers[name], stats._buffers[name] = stats._buffers[name], layer._buffers[name]
+def _swap(layers: Sequence[Tuple[nn.Module, _Stats]]) -> None:
+    for layer, stats in layers:
+        own, other = layer._buffers, stats._buffers
+        for name in BUFFERS:
+            own[name], other[name] = other[name], own[name]

@@ -4,10 +4,10 @@ from typing import Dict, List, Optional, Tuple
 import torch
 from torch import Tensor, nn
 
-from ..utils.found_modules import every_module
+from ..utils.found_modules import FoundModules, every_module
 from .path_stats import BUFFERS, norms_of
 
-KEPT = '_statistics_put_aside'
+_current_backward = torch._C._current_graph_task_id
 
 
 def count_once(model: nn.Module) -> None:
@@ -26,22 +26,20 @@ def count_once(model: nn.Module) -> None:
     for layer in every_module(model).kept(norms_of):
         if _put_aside not in layer._forward_pre_hooks.values():
             layer.register_forward_pre_hook(_put_aside)
-            # Also after an error: PyTorch ends a recomputation by one as soon as it has enough.
-            layer.register_forward_hook(_put_back, always_call=True)
 
 
-def checkpointed(model: nn.Module) -> Optional[str]:
+def checkpointed(found: FoundModules) -> Optional[str]:
     """The first module that says it is checkpointed, None if none does.
 
     Args:
-        model (nn.Module): Its modules may have a flag (``with_cp`` of OpenMMLab,
+        found (FoundModules): Of a model. They may have a flag (``with_cp`` of OpenMMLab,
             ``use_checkpoint``, ``grad_checkpointing``), a forward that mmengine's
             ``activation_checkpointing`` replaced, or PyTorch's ``CheckpointWrapper``.
     """
-    for name, module, flags in every_module(model).kept(_flags_of):
-        own = vars(module)
-        if 'forward' in own or any(own.get(flag) is True for flag in flags) \
-                or '_checkpoint_wrapped_module' in module._modules:
+    for name, module, flags in found.kept(_flags_of):
+        own = module.__dict__
+        if 'forward' in own or '_checkpoint_wrapped_module' in module._modules \
+                or flags and any(own.get(flag) is True for flag in flags):
             return name
     return None
 
@@ -54,18 +52,18 @@ def _flags_of(modules: List[Tuple[str, nn.Module]]) \
             for name, module in modules]
 
 
-def _recomputing() -> bool:
-    """Whether this runs inside a backward; PyTorch's own checkpointing asks it the same way."""
-    return torch._C._current_graph_task_id() != -1
-
-
 def _put_aside(layer: nn.Module, _) -> None:
-    if layer.training and layer._buffers.get('running_mean') is not None and _recomputing():
-        own: Dict[str, Optional[Tensor]] = {name: layer._buffers[name] for name in BUFFERS}
-        layer.__dict__[KEPT] = own
-        layer._buffers.update({name: value if value is None else value.clone()
-                               for name, value in own.items()})
+    # Only inside a backward; PyTorch's own checkpointing asks it the same way.
+    if _current_backward() == -1 or not layer.training \
+            or layer._buffers.get('running_mean') is None:
+        return
+    own: Dict[str, Optional[Tensor]] = {name: layer._buffers[name] for name in BUFFERS}
+    layer._buffers.update({name: value if value is None else value.clone()
+                           for name, value in own.items()})
 
+    def put_back(*_) -> None:
+        layer._buffers.update(own)
+        handle.remove()
 
-def _put_back(layer: nn.Module, *_) -> None:
-    layer._buffers.update(layer.__dict__.pop(KEPT, {}))
+    # Also after an error: PyTorch ends a recomputation by one as soon as it has enough.
+    handle = layer.register_forward_hook(put_back, always_call=True)

@@ -1,9 +1,22 @@
 """Modules looked up by name once, and anew as soon as one was replaced."""
-from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
+from contextlib import contextmanager
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple
 
 from torch import nn
 
 KEY = '_found_modules'  # an attribute of a model, copied with it
+_step: Optional[object] = None  # that runs now
+
+
+@contextmanager
+def within_a_step() -> Iterator[None]:
+    """While a training step runs nothing replaces a module: in this context one look is enough."""
+    global _step
+    before, _step = _step, object()
+    try:
+        yield
+    finally:
+        _step = before
 
 
 class FoundModules:
@@ -36,7 +49,7 @@ class FoundModules:
         if names is None:
             names = [name for name, _ in self.model.named_modules()]
         # (parent, key) -> child, of all modules on the way
-        places: Dict[Tuple[int, str], Tuple[dict, str, nn.Module]] = {}
+        places: Dict[Tuple[int, str], Tuple[Dict[str, Any], str, nn.Module]] = {}
         self._modules: List[nn.Module] = []
         for name in names:
             module = self.model
@@ -46,15 +59,25 @@ class FoundModules:
             self._modules.append(module)
         self._named = list(zip(names, self._modules))
         self._kept: Dict[Callable, Any] = {}
-        self._places: List[Tuple[dict, str, nn.Module]] = list(places.values())
-        self._parameters = [module._parameters for module in self._modules if module._parameters]
+        self._kept_for_step: Dict[Callable, Any] = {}
+        self._looked_in: Optional[object] = None
+        self._places = [(children, key) for children, key, _ in places.values()]
+        self._children = [child for *_, child in places.values()]
+        self._parameters = [(module._parameters, key) for module in self._modules
+                            for key in module._parameters]
 
     def __call__(self) -> List[nn.Module]:
         """The modules, in the order of the names."""
-        for children, key, module in self._places:
-            if children.get(key) is not module:
-                self._find()
-                break
+        if _step is not None and self._looked_in is _step:
+            return self._modules
+        try:
+            same = [children[key] for children, key in self._places] == self._children
+        except KeyError:
+            same = False
+        if not same:
+            self._find()
+        self._looked_in = _step
+        self._kept_for_step.clear()
         return self._modules
 
     def kept(self, compute: Callable[[List[Tuple[str, nn.Module]]], Any]) -> Any:
@@ -64,11 +87,18 @@ class FoundModules:
             self._kept[compute] = compute(self._named)
         return self._kept[compute]
 
+    def kept_for_step(self, compute: Callable[['FoundModules'], Any]) -> Any:
+        """What a function makes of these modules, computed once :func:`within_a_step`."""
+        self()
+        if compute not in self._kept_for_step:
+            self._kept_for_step[compute] = compute(self)
+        return self._kept_for_step[compute]
+
     def trainable(self) -> List[nn.Parameter]:
         """Parameters of these modules, not of their children, that take a gradient."""
         self()
-        return [parameter for own in self._parameters for parameter in own.values()
-                if parameter is not None and parameter.requires_grad]
+        return [parameter for own, key in self._parameters
+                if (parameter := own[key]) is not None and parameter.requires_grad]
 
 
 def every_module(model: nn.Module) -> FoundModules:

@@ -4,7 +4,7 @@ import copy
 from mmengine.model import convert_sync_batchnorm
 from torch import nn
 
-from mmdistill_ext.models.utils.found_modules import FoundModules, every_module
+from mmdistill_ext.models.utils.found_modules import FoundModules, every_module, within_a_step
 
 
 def network():
@@ -20,6 +20,36 @@ def test_what_was_replaced_is_found_anew():
         nn.SyncBatchNorm, nn.Sequential, nn.SyncBatchNorm]
     model[0] = nn.Sequential(nn.ReLU(), nn.Tanh())  # the parent, not the module itself
     assert found() == [model[0][1], model, model[1]]
+
+
+def test_within_a_step_one_look_is_enough():
+    model = network()
+    found, calls = every_module(model), []
+
+    def compute(modules):
+        calls.append(modules)
+        return len(modules())
+    for _ in range(2):
+        with within_a_step():
+            assert [found.kept_for_step(compute) for _ in range(3)] == [5, 5, 5]
+    assert len(calls) == 2
+    model[1] = nn.Sequential(nn.ReLU())  # between two steps, as SyncBN and hooks do
+    with within_a_step():
+        assert found.kept_for_step(compute) == 6
+        assert found() == list(model.modules())
+    model[1] = nn.ReLU()
+    assert found.kept_for_step(compute) == 5  # outside of a step each look counts
+
+
+def test_parameters_that_take_a_gradient_are_asked_in_each_step():
+    model = network()
+    found = every_module(model)
+    assert found.trainable() == list(model.parameters())
+    model[0].requires_grad_(False)
+    model[1].bias = nn.Parameter(model[1].bias.detach())
+    with within_a_step():
+        assert [*map(id, found.kept_for_step(FoundModules.trainable))] == [
+            *map(id, model[1].parameters())]
 
 
 def test_a_copy_finds_its_own():
