@@ -1,7 +1,7 @@
 """A frozen teacher that costs no more than it must."""
 import copy
 from contextlib import nullcontext
-from typing import Dict, Iterable, List, Optional, Sequence, Union
+from typing import Callable, Dict, Iterable, List, Optional, Sequence, Union
 
 import torch
 from mmengine.logging import print_log
@@ -20,8 +20,8 @@ from ..distillers import LinkDistiller
 from ..distillers.step_checks import check_own_losses
 from ..teacher.build import DTYPES, build_teacher, in_format, is_headless
 from ..teacher.cast_weights import CastWeights
-from ..teacher.compiled import CompiledForward
-from ..teacher.early_stop import EarlyStop, Reads, reads_of
+from ..teacher.compiled import CompiledForward, without_numpy_numbers
+from ..teacher.early_stop import EarlyStop, Reads, reads_of, run_whole
 from ..teacher.first_step import before_first_step
 from ..teacher.fuse import fuse
 from ..teacher.inherit import Inheritance
@@ -172,7 +172,7 @@ class LeanTeacherDistill(SingleTeacherDistill):
         if options.teacher_dtype == 'fp16':  # only now: PyTorch 2.1 cannot run it on the CPU
             self._cast_teacher('fp16')
         self.attach_recorders()
-        self._stop = self._early_stop(options.teacher_compile)
+        self._run_frozen = self._teacher_forward(options.teacher_compile)
         self.cast_weights = CastWeights(self.teacher)
 
     def _fuse_teacher(self, asked: bool) -> None:
@@ -191,22 +191,23 @@ class LeanTeacherDistill(SingleTeacherDistill):
             module.float()
         self.teacher.eval()  # again, for modules that cache a weight in it (LeViT)
 
-    def _early_stop(self, compiled: Union[bool, dict]
-                    ) -> Optional[Union[EarlyStop, CompiledForward]]:
-        """What ends the teacher's forward after the last feature that is read; None: its end."""
+    def _teacher_forward(self, compiled: Union[bool, dict]) -> Callable[..., None]:
+        """What runs a frozen teacher, to the last feature that is read."""
         reads = self.teacher_reads()
         if reads == []:
             raise ConfigError('the distiller reads nothing from the teacher; give a link a '
                               "'teacher' place, or use TeacherFreeDistill")
-        if reads is None and compiled is not False:
+        forward: Callable[..., None] = run_whole
+        if reads is not None and not self.teacher_trainable:
+            forward = EarlyStop(self.teacher, reads).run
+        if compiled is False:
+            return forward
+        if reads_of(self.distiller) is None:  # what is compiled might not call what they replace
             raise ConfigError(
-                f'teacher_compile={compiled!r}: {type(self).__name__} reads more of the teacher '
-                'than outputs and inputs of modules; expected links, or ModuleOutputs and '
-                'ModuleInputs recorders without deliveries')
-        if reads is None or self.teacher_trainable:
-            return None
-        stop = EarlyStop(self.teacher, reads)
-        return stop if compiled is False else CompiledForward(stop, compiled)
+                f'teacher_compile={compiled!r} is not for deliveries and recorders of functions or '
+                'methods; expected links, or ModuleOutputs and ModuleInputs recorders')
+        without_numpy_numbers(self.teacher)
+        return CompiledForward(forward, compiled)
 
     # What a subclass may add.
 
@@ -296,10 +297,7 @@ class LeanTeacherDistill(SingleTeacherDistill):
             inputs = in_format(inputs, self.teacher, self.teacher_channels_last)
             with torch.no_grad(), no_amp, self.cast_weights.used(device), \
                     one_line_if_size(self.teacher, inputs):
-                if self._stop is None:
-                    self.teacher(inputs, data_samples, mode=self.teacher_mode())
-                else:
-                    self._stop.run(self.teacher, inputs, data_samples, mode=self.teacher_mode())
+                self._run_frozen(self.teacher, inputs, data_samples, mode=self.teacher_mode())
         self._hand_over()
         return dict()
 

@@ -60,7 +60,9 @@ def _recomputing() -> bool:
 
 
 def _put_aside(layer: nn.Module, _) -> None:
-    if layer.training and layer._buffers.get('running_mean') is not None and _recomputing():
+    # What runs without gradient is not recomputed; asking further would cut torch.compile's graph.
+    if layer.training and torch.is_grad_enabled() and \
+            layer._buffers.get('running_mean') is not None and _recomputing():
         own: Dict[str, Optional[Tensor]] = {name: layer._buffers[name] for name in BUFFERS}
         layer.__dict__[KEPT] = own
         layer._buffers.update({name: value if value is None else value.clone()
@@ -68,4 +70,5 @@ def _put_aside(layer: nn.Module, _) -> None:
 
 
 def _put_back(layer: nn.Module, *_) -> None:
-    layer._buffers.update(layer.__dict__.pop(KEPT, {}))
+    if KEPT in layer.__dict__:  # asked first: torch.compile cannot trace a pop, and cuts its graph
+        layer._buffers.update(layer.__dict__.pop(KEPT))

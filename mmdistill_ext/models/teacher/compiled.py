@@ -1,13 +1,13 @@
 """A frozen teacher's forward, compiled by ``torch.compile``."""
 import inspect
-from typing import Any, Dict, Union
+from typing import Any, Callable, Dict, Union
 
+import numpy as np
 import torch
 from mmengine.utils import digit_version
 from torch import nn
 
 from ...errors import ConfigError, nearest
-from .early_stop import EarlyStop
 
 
 def check_compile(value: Any) -> None:
@@ -29,34 +29,41 @@ def check_compile(value: Any) -> None:
                           f'{torch.__version__}, whose compiler leaves out the hooks that record')
 
 
+def without_numpy_numbers(teacher: nn.Module) -> None:
+    """Make a module's NumPy numbers Python's: a graph is cut where one decides (DropPath's rate).
+
+    Args:
+        teacher (nn.Module): Changed in place.
+    """
+    for module in teacher.modules():
+        for name, value in vars(module).items():
+            if isinstance(value, np.generic):
+                setattr(module, name, value.item())
+
+
 class CompiledForward:
     """Runs a teacher as far as it is read, as one graph.
 
-    The end of the forward is caught inside of what is compiled, where it is resolved by tracing and
-    cuts no graph. A function is compiled and not the teacher, whose weights keep their names.
+    What ends the forward is caught inside of what is compiled, so tracing resolves it and the graph
+    is not cut. A function is compiled and not the teacher, whose weights keep their names.
 
     Args:
-        stop (EarlyStop): Of the teacher.
+        forward (Callable): Takes the teacher and what it is called with.
         config (bool | dict): As ``teacher_compile``, but False.
     """
 
-    def __init__(self, stop: EarlyStop, config: Union[bool, dict]) -> None:
-        self.stop, self.config = stop, config
+    def __init__(self, forward: Callable[..., None], config: Union[bool, dict]) -> None:
+        self.forward, self.config = forward, config
         arguments: Dict[str, Any] = dict(config) if isinstance(config, dict) else {}
         try:
-            self._compiled = torch.compile(_run, **arguments)
+            self._compiled = torch.compile(forward, **arguments)
         except Exception as error:  # of its own kinds: an unknown backend, mode or option
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ConfigError(f'teacher_compile={config!r}: {reason}') from error
 
-    def run(self, teacher: nn.Module, *args, **kwargs) -> None:
-        """Call ``teacher``, as far as it is read."""
-        self._compiled(self.stop, teacher, *args, **kwargs)
+    def __call__(self, teacher: nn.Module, *args, **kwargs) -> None:
+        self._compiled(teacher, *args, **kwargs)
 
     def __reduce__(self) -> tuple:
         """What is compiled cannot be pickled: a copy, or a model read from disk, compiles anew."""
-        return CompiledForward, (self.stop, self.config)
-
-
-def _run(stop: EarlyStop, teacher: nn.Module, *args, **kwargs) -> None:
-    stop.run(teacher, *args, **kwargs)
+        return CompiledForward, (self.forward, self.config)

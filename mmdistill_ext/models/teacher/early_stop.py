@@ -51,6 +51,11 @@ class EarlyStop:
             self.active = False
 
 
+def run_whole(model: nn.Module, *args, **kwargs) -> None:
+    """Call ``model``, to its end."""
+    model(*args, **kwargs)
+
+
 def reads_of(distiller: ConfigurableDistiller) -> Optional[Reads]:
     """What a distiller reads from the teacher, for ``EarlyStop``.
 
