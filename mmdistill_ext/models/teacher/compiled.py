@@ -9,6 +9,9 @@ from torch import nn
 
 from ...errors import ConfigError, nearest
 
+# Before it, PyTorch's compiler leaves out the hooks that record.
+HOOKS_ARE_COMPILED = digit_version(torch.__version__) >= digit_version('2.2')
+
 
 def check_compile(value: Any) -> None:
     """Raise unless ``value`` is a switch or a dict of ``torch.compile``'s arguments.
@@ -24,7 +27,7 @@ def check_compile(value: Any) -> None:
         if name not in known:
             raise ConfigError(f'teacher_compile: torch.compile has no argument {name!r}; '
                               f'{nearest(str(name), known)}')
-    if value is not False and digit_version(torch.__version__) < digit_version('2.2'):
+    if value is not False and not HOOKS_ARE_COMPILED:
         raise ConfigError(f'teacher_compile={value!r} needs PyTorch 2.2 or later, found '
                           f'{torch.__version__}, whose compiler leaves out the hooks that record')
 
