@@ -9,7 +9,7 @@ from torch._dynamo.utils import counters
 from tests.models.algorithms.test_lean_teacher import algorithm, config, losses_of, refused, step
 from tests.reliability.algorithms import ALGORITHMS
 from tests.reliability.two_ranks import optimizer, part, tell, trained
-from tests.small import batch, build
+from tests.small import batch, build, model_config
 
 OLD = torch.__version__ < '2.2'
 needs_hooks = pytest.mark.skipif(OLD, reason='refused, see below')
@@ -35,11 +35,10 @@ def links(link):
     return dict(type='LinkDistiller', links=dict(loss_feat=link))
 
 
-def both(**fields):
+def both(task='cls', **fields):
     """The same model with a plain and with a compiled teacher."""
-    plain = algorithm('cls', **fields)
-    compiled = algorithm('cls', **fields, **COMPILED)
-    compiled.load_state_dict(plain.state_dict())
+    plain = algorithm(task, **fields)
+    compiled = algorithm(task, **fields, **COMPILED)
     return plain, compiled
 
 
@@ -88,7 +87,14 @@ VIT = dict(_scope_='mmpretrain', type='ImageClassifier', head=None, neck=None,
     dict(teacher_size=.5, distiller=links(dict(PLAIN, resize=True))),
     dict(teacher_channels_last=True), dict(teacher_fuse_bn=False), dict(save_teacher=True),
     dict(teacher=VIT, distiller=links(dict(PLAIN, student='backbone.layer3', teacher='backbone'))),
-    dict(distiller=links(dict(student='head.fc', teacher='head.fc', loss='KLDivergence')))],
+    dict(distiller=links(dict(student='head.fc', teacher='head.fc', loss='KLDivergence'))),
+    dict(distiller=dict(
+        type='ConfigurableDistiller', distill_losses=dict(loss_feat=dict(type='KLDivergence')),
+        student_recorders=dict(fc=dict(type='ModuleOutputs', source='head.fc')),
+        teacher_recorders=dict(loss=dict(type='ModuleInputs', source='head.loss_module')),
+        loss_forward_mappings=dict(loss_feat=dict(
+            preds_S=dict(from_student=True, recorder='fc'),
+            preds_T=dict(from_student=False, recorder='loss', data_idx=0)))))],
     ids=lambda fields: ', '.join(fields))
 def test_with_the_other_fields_too(fields):
     plain, compiled = both(**fields)
@@ -96,6 +102,18 @@ def test_with_the_other_fields_too(fields):
     assert_one_graph()
     torch.testing.assert_close(dict(compiled.teacher.named_buffers()),
                                dict(plain.teacher.named_buffers()))
+
+
+@needs_hooks
+@pytest.mark.train
+def test_what_cuts_the_graph_changes_no_loss():
+    teacher = model_config('det', 16)
+    teacher['backbone'].update(dcn=dict(type='DCN', deform_groups=1),
+                               stage_with_dcn=(False, True, False, False), depth=50)
+    teacher['neck']['in_channels'] = [64, 128, 256, 512]
+    plain, compiled = both('det', teacher=teacher)
+    assert_equal_losses(plain, compiled, 'det')
+    assert counters['graph_break']
 
 
 @needs_hooks
