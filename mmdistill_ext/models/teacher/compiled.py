@@ -1,6 +1,7 @@
 """A frozen teacher's forward, compiled by ``torch.compile``."""
 import inspect
-from typing import Any, Callable, Dict, Union
+from contextlib import contextmanager
+from typing import Any, Callable, Dict, Iterator, Union
 
 import numpy as np
 import torch
@@ -70,3 +71,21 @@ class CompiledForward:
     def __reduce__(self) -> tuple:
         """What is compiled cannot be pickled: a copy, or a model read from disk, compiles anew."""
         return CompiledForward, (self.forward, self.config)
+
+
+@contextmanager
+def eagerly(algorithm: nn.Module) -> Iterator[None]:
+    """Inside, a compiled teacher runs as it is: the compiler fails on hooks that are put in front.
+
+    Args:
+        algorithm (nn.Module): Whose teacher, if it has one, may be compiled.
+    """
+    run = getattr(algorithm, '_run_frozen', None)
+    if not isinstance(run, CompiledForward):
+        yield
+        return
+    algorithm._run_frozen = run.forward  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        algorithm._run_frozen = run  # type: ignore[assignment]

@@ -6,13 +6,13 @@ import torch
 from mmengine.model import ExponentialMovingAverage, MMDistributedDataParallel
 from torch._dynamo.utils import counters
 
+from mmdistill_ext.models.teacher.compiled import HOOKS_ARE_COMPILED
 from tests.models.algorithms.test_lean_teacher import algorithm, config, losses_of, refused, step
 from tests.reliability.algorithms import ALGORITHMS
 from tests.reliability.two_ranks import optimizer, part, tell, trained
 from tests.small import batch, build, model_config
 
-OLD = torch.__version__ < '2.2'
-needs_hooks = pytest.mark.skipif(OLD, reason='refused, see below')
+needs_hooks = pytest.mark.skipif(not HOOKS_ARE_COMPILED, reason='refused, see below')
 BACKENDS = ['aot_eager', pytest.param('inductor', marks=pytest.mark.nightly)]
 COMPILED = dict(teacher_compile=dict(backend='aot_eager'))
 
@@ -207,7 +207,7 @@ def test_under_a_compiled_training_step():
         torch.testing.assert_close(step(compiled, 'cls'), step(plain, 'cls'))
 
 
-@pytest.mark.skipif(not OLD, reason='hooks are compiled since')
+@pytest.mark.skipif(HOOKS_ARE_COMPILED, reason='hooks are compiled since')
 def test_a_compiler_that_leaves_out_hooks_is_refused():
     assert 'needs PyTorch 2.2 or later' in refused(teacher_compile=True)
 
