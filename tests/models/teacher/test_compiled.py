@@ -71,7 +71,7 @@ def test_losses_and_weights_are_those_of_the_plain_teacher_by_one_graph(name, ot
     assert any(key.startswith(('distill', 'fcfd')) for key in expected[0])
     for log, plain, rtol in zip(found, expected, (1e-4, 1e-3, 1e-3)):  # training adds to rounding
         torch.testing.assert_close(log, plain, rtol=rtol, atol=1e-6)
-    torch.testing.assert_close(theirs, weights, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(theirs, weights, rtol=1e-3, atol=1e-4)
 
 
 PLAIN = config('cls')['distiller']['links']['loss_feat']
