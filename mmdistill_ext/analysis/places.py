@@ -10,6 +10,7 @@ from ..models.distillers import LinkDistiller
 from ..models.distillers.link_levels import RecordIndex, place_of
 from ..models.fcfd import FCFDDistill
 from ..models.fcfd.head import FCFDHead
+from ..models.teacher.compiled import eagerly
 from ..models.utils.dry_run import tensors_of
 from .tables import Table
 
@@ -64,7 +65,7 @@ def places(algorithm: BaseModel) -> List[Place]:
 def shapes_of(algorithm: BaseModel) -> Iterator[Shapes]:
     """Within it, the shapes of what the places' modules return in a step are written down."""
     found: Shapes = {}
-    with ExitStack() as hooks:
+    with eagerly(algorithm), ExitStack() as hooks:
         for side, network in _networks(algorithm).items():
             modules = dict(network.named_modules())
             for place in places(algorithm):

@@ -1,6 +1,6 @@
 """The networks and algorithms that the bench compares, in the sizes it states."""
 import copy
-from typing import Callable, Dict, NamedTuple, Optional, Sequence
+from typing import Callable, Dict, NamedTuple, Optional, Sequence, Union
 
 import torch
 from mmengine.config import ConfigDict
@@ -9,7 +9,11 @@ from mmengine.optim import OptimWrapper
 from mmrazor.registry import MODELS
 from torch import Tensor, nn
 
+from mmdistill_ext.models.teacher.compiled import HOOKS_ARE_COMPILED
+
 FAST = dict(teacher_dtype='bf16')
+# By device: CUDA graphs start the teacher's kernels at once, on a GPU that waits for them.
+COMPILED: Dict[str, Union[bool, dict]] = dict(cpu=True, cuda=dict(mode='reduce-overhead'))
 
 
 class Task(NamedTuple):
@@ -192,6 +196,9 @@ def mlp_rows(name: str, batch: dict) -> Dict[str, Callable[[], Row]]:
                        for level in zip(levels, features, targets))
         return Row(distiller, forward, given=features)
 
+    compiled = {'ours, compiled teacher': lambda: training(
+        build(lean(task, teacher_compile=COMPILED[device.type])), batch)} \
+        if HOOKS_ARE_COMPILED else {}
     mlp = dict(type='MLPConnector', channels=('in_channels', 'out_channels'))
     mlp_loss = dict(type='FeatureL2Loss', loss_weight=task.alpha,
                     arguments=('s_feature', 't_feature'))
@@ -205,6 +212,7 @@ def mlp_rows(name: str, batch: dict) -> Dict[str, Callable[[], Row]]:
         'ours': lambda: training(build(lean(task)), batch),
         'ours, student channels_last': lambda: training(
             build(lean(task, student_channels_last=True)), batch),
+        **compiled,
         'ours, fast teacher': lambda: training(build(lean(task, **FAST)), batch),
         'ours, both': lambda: training(
             build(lean(task, student_channels_last=True, **FAST)), batch)}

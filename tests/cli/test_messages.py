@@ -192,6 +192,9 @@ CASES = {
         'teacher_size: the teacher is read at PLACE', ["'head.fc'"]),
     'size of the teacher in FCFD': (fcfd('FCFDDistill', teacher_size=.5),
                                     'teacher_size: CLASS runs features of one network through', []),
+    'an argument of torch.compile': (options('model.teacher_compile.mod=default'),
+                                     'teacher_compile: torch.compile has no argument NAME',
+                                     ["'mod'", "did you mean 'mode'"]),
     'teacher without head trained': (
         options('model.teacher.head=None', 'model.teacher_trainable=True'),
         'teacher_trainable=True needs a teacher with a head', ['ImageClassifier']),

@@ -8,11 +8,14 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
+from torch._dynamo.utils import counters
 
 from mmdistill_ext.analysis import job_memory, places
 from mmdistill_ext.analysis.measure import saved_bytes
 from mmdistill_ext.datasets import SceneSettings, make_data
 from mmdistill_ext.errors import ConfigError
+from mmdistill_ext.models.teacher.compiled import HOOKS_ARE_COMPILED
+from tests.reliability.algorithms import ALGORITHMS
 from tests.small import batch, build, model_config
 from tests.tools.test_analysis import initial_weights
 from tests.tools.toy import REPO, free_port, run, tool, write
@@ -198,6 +201,21 @@ def test_the_inputs_of_a_loss_in_mmrazors_form():
     row, = places.table(model, shapes).rows
     assert row[0] == 'distill.loss_dkd' and row[1] == row[3] == 'head.loss_module'
     assert row[2] in ('[2, 5]', '[2]') and row[4] == '[2, 5]'
+
+
+@pytest.mark.skipif(not HOOKS_ARE_COMPILED, reason='teacher_compile is refused')
+def test_shapes_of_a_compiled_teacher():
+    torch._dynamo.reset()
+    counters.clear()
+    model = build(dict(ALGORITHMS['mlp cls'][1], teacher_compile=dict(backend='aot_eager')))
+    model.train()
+    data = model.data_preprocessor(batch('cls'), True)
+    with places.shapes_of(model) as shapes:
+        expected = model(**data, mode='loss')['distill.loss_link']
+    assert places.table(model, shapes).rows[0][4] == '[2, 64, 2, 2]'
+    assert not counters['frames']['ok']
+    torch.testing.assert_close(model(**data, mode='loss')['distill.loss_link'], expected)
+    assert counters['frames']['ok']  # compiled again
 
 
 @pytest.mark.parametrize('task', ['cls', 'seg', 'det'])

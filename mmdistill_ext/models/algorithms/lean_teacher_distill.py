@@ -1,7 +1,7 @@
 """A frozen teacher that costs no more than it must."""
 import copy
 from contextlib import nullcontext
-from typing import Dict, Iterable, List, Optional, Sequence, Union
+from typing import Callable, Dict, Iterable, List, Optional, Sequence, Union
 
 import torch
 from mmengine.logging import print_log
@@ -20,7 +20,8 @@ from ..distillers import LinkDistiller
 from ..distillers.step_checks import check_own_losses
 from ..teacher.build import DTYPES, build_teacher, in_format, is_headless
 from ..teacher.cast_weights import CastWeights
-from ..teacher.early_stop import EarlyStop, Reads, reads_of
+from ..teacher.compiled import CompiledForward, without_numpy_numbers
+from ..teacher.early_stop import EarlyStop, Reads, reads_of, run_whole
 from ..teacher.first_step import before_first_step
 from ..teacher.fuse import fuse
 from ..teacher.inherit import Inheritance
@@ -60,6 +61,10 @@ class LeanTeacherDistill(SingleTeacherDistill):
             is a factor on the height and width of the batch, rounded to whole patches of a vision
             transformer; a pair is a height and a width in pixels. None (default) leaves the batch
             as it is.
+        teacher_compile (bool | dict): Compile the teacher's forward, as far as it is read, into one
+            graph; a dict holds arguments of ``torch.compile``, such as
+            ``dict(mode='reduce-overhead')`` for CUDA graphs. It is compiled in the first step, and
+            once more where the images' size changes. Defaults to False.
         save_teacher (bool): Keep the teacher's weights in the checkpoints. Defaults to False.
         inherit (Sequence[str]): Modules of the student (such as 'neck', 'bbox_head') that start
             from the teacher's weights where names and shapes agree.
@@ -167,7 +172,7 @@ class LeanTeacherDistill(SingleTeacherDistill):
         if options.teacher_dtype == 'fp16':  # only now: PyTorch 2.1 cannot run it on the CPU
             self._cast_teacher('fp16')
         self.attach_recorders()
-        self._stop = self._early_stop()
+        self._run_frozen = self._teacher_forward(options.teacher_compile)
         self.cast_weights = CastWeights(self.teacher)
 
     def _fuse_teacher(self, asked: bool) -> None:
@@ -186,14 +191,23 @@ class LeanTeacherDistill(SingleTeacherDistill):
             module.float()
         self.teacher.eval()  # again, for modules that cache a weight in it (LeViT)
 
-    def _early_stop(self):
-        """A context in which the teacher's forward ends after the last feature that is read."""
+    def _teacher_forward(self, compiled: Union[bool, dict]) -> Callable[..., None]:
+        """What runs a frozen teacher, to the last feature that is read."""
         reads = self.teacher_reads()
         if reads == []:
             raise ConfigError('the distiller reads nothing from the teacher; give a link a '
                               "'teacher' place, or use TeacherFreeDistill")
-        early = reads is not None and not self.teacher_trainable
-        return EarlyStop(self.teacher, reads) if early else nullcontext()
+        forward: Callable[..., None] = run_whole
+        if reads is not None and not self.teacher_trainable:
+            forward = EarlyStop(self.teacher, reads).run
+        if compiled is False:
+            return forward
+        if reads_of(self.distiller) is None:  # what is compiled might not call what they replace
+            raise ConfigError(
+                f'teacher_compile={compiled!r} is not for deliveries and recorders of functions or '
+                'methods; expected links, or ModuleOutputs and ModuleInputs recorders')
+        without_numpy_numbers(self.teacher)
+        return CompiledForward(forward, compiled)
 
     # What a subclass may add.
 
@@ -282,8 +296,8 @@ class LeanTeacherDistill(SingleTeacherDistill):
                 else nullcontext()
             inputs = in_format(inputs, self.teacher, self.teacher_channels_last)
             with torch.no_grad(), no_amp, self.cast_weights.used(device), \
-                    one_line_if_size(self.teacher, inputs), self._stop:
-                self.teacher(inputs, data_samples, mode=self.teacher_mode())
+                    one_line_if_size(self.teacher, inputs):
+                self._run_frozen(self.teacher, inputs, data_samples, mode=self.teacher_mode())
         self._hand_over()
         return dict()
 

@@ -53,8 +53,9 @@ def _flags_of(modules: List[Tuple[str, nn.Module]]) \
 
 
 def _put_aside(layer: nn.Module, _) -> None:
-    # Only inside a backward; PyTorch's own checkpointing asks it the same way.
-    if _current_backward() == -1 or not layer.training \
+    # Without gradient nothing is recomputed; asking further would cut torch.compile's graph. Inside
+    # a backward, then; PyTorch's own checkpointing asks it the same way.
+    if not torch.is_grad_enabled() or _current_backward() == -1 or not layer.training \
             or layer._buffers.get('running_mean') is None:
         return
     own: Dict[str, Optional[Tensor]] = {name: layer._buffers[name] for name in BUFFERS}

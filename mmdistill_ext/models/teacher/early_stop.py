@@ -20,7 +20,7 @@ class _ReadAll(Exception):
 
 
 class EarlyStop:
-    """A context in which the forward of a model ends after the last feature that is read.
+    """Runs a model's forward, and ends it after the last feature that is read.
 
     Args:
         model (nn.Module): The model whose forward ends early.
@@ -40,12 +40,20 @@ class EarlyStop:
                                for recorder, count in self.reads):
             raise _ReadAll
 
-    def __enter__(self) -> None:
+    def run(self, model: nn.Module, *args, **kwargs) -> None:
+        """Call ``model``, as far as it is read."""
         self.active = True
+        try:
+            model(*args, **kwargs)
+        except _ReadAll:
+            pass
+        finally:
+            self.active = False
 
-    def __exit__(self, kind, *_) -> bool:
-        self.active = False
-        return kind is _ReadAll
+
+def run_whole(model: nn.Module, *args, **kwargs) -> None:
+    """Call ``model``, to its end."""
+    model(*args, **kwargs)
 
 
 def reads_of(distiller: ConfigurableDistiller) -> Optional[Reads]:

@@ -6,6 +6,7 @@ from mmengine.model import BaseModel
 
 from ...errors import ConfigError
 from .build import DTYPES
+from .compiled import check_compile
 from .input_size import check_size
 
 
@@ -22,6 +23,7 @@ class TeacherOptions:
         teacher_channels_last (bool, optional): Defaults to None.
         teacher_dtype (str, optional): Defaults to None.
         teacher_size (float | tuple[int, int], optional): Defaults to None.
+        teacher_compile (bool | dict): Defaults to False.
         save_teacher (bool): Defaults to False.
         teacher_module_inplace (bool): Defaults to True.
     """
@@ -33,6 +35,7 @@ class TeacherOptions:
     teacher_channels_last: Optional[bool] = None
     teacher_dtype: Optional[str] = None
     teacher_size: Optional[Union[float, Sequence[int]]] = None
+    teacher_compile: Union[bool, dict] = False
     save_teacher: bool = False
     teacher_module_inplace: bool = True
 
@@ -43,12 +46,15 @@ class TeacherOptions:
         if self.teacher_dtype and self.teacher_trainable:
             raise ConfigError(f'teacher_dtype={self.teacher_dtype!r} is for a frozen teacher, and '
                               "teacher_trainable=True; train both with mmengine's AmpOptimWrapper")
-
         if self.teacher_size is not None:
             check_size(self.teacher_size)
             if self.teacher_trainable:  # whose boxes would be in pixels of other images
                 raise ConfigError(f'teacher_size={self.teacher_size!r} is for a frozen teacher, '
                                   'and teacher_trainable=True')
+        check_compile(self.teacher_compile)
+        if self.teacher_compile is not False and self.teacher_trainable:
+            raise ConfigError(f'teacher_compile={self.teacher_compile!r} is for a frozen teacher, '
+                              'and teacher_trainable=True')
 
     @classmethod
     def take_from(cls, arguments: Dict[str, Any]) -> 'TeacherOptions':

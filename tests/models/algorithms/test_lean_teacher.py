@@ -12,6 +12,7 @@ from mmengine.structures import PixelData
 
 from mmdistill_ext.errors import ConfigError
 from mmdistill_ext.models.teacher.build import load_strictly
+from mmdistill_ext.models.teacher.early_stop import EarlyStop
 from tests.small import batch, build, model_config
 
 TASKS = ['cls', 'seg', 'det']
@@ -260,7 +261,7 @@ def test_an_error_of_the_teachers_own_comes_out_and_leaves_nothing_active():
     with pytest.raises(KeyError, match='mine'):
         losses_of(model, 'cls')
     hook.remove()
-    assert not model._stop.active
+    assert not model._run_frozen.__self__.active
     model.teacher(torch.zeros(1, 3, 32, 32))  # runs to its end, and nothing is recorded
     assert not any(r.recording for r in model.distiller.teacher_recorders.recorders.values())
     assert 'distill.loss_feat' in losses_of(model, 'cls')
@@ -389,8 +390,10 @@ def test_a_copy_and_a_model_read_from_disk_record_into_buffers_of_their_own(tmp_
         assert 'backbone.layer4' in names and 'neck' not in names
         assert not modules_run(model.teacher, partial(losses_of, other, 'cls'))
         assert torch.equal(losses_of(other, 'cls')['distill.loss_feat'], expected)
-        assert not other._stop.active and other._stop.reads[0][0] is \
-            next(iter(other.distiller.teacher_recorders.recorders.values()))
+        stop, = (hook.__self__ for hook in other.teacher.backbone.layer4._forward_hooks.values()
+                 if isinstance(hook.__self__, EarlyStop))
+        assert other._run_frozen.__self__ is stop and not stop.active
+        assert stop.reads[0][0] is next(iter(other.distiller.teacher_recorders.recorders.values()))
 
 
 def bytes_beside(model, call):
