@@ -19,7 +19,7 @@ SEG = Task(
            '(projects/study/README.md)',
            '367 images to train on, 101 to choose on, 233 to test on', 'test', 'val'),
     teachers=dict(teacher=Row('teacher, PSPNet, ResNet-34 of width 16', options(
-        train_cfg__max_epochs=120, train_cfg__val_interval=20))),
+        train_cfg__max_epochs=100, train_cfg__val_interval=16))),
     rows=dict(
         student=Row('student alone, PSPNet, ResNet-18 of width 16', decay, DECAY),
         mlp=Row('channel MLP', transform(LAST, 'MLPConnector'), ALPHA, 'teacher', '+3.6'),

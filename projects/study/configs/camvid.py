@@ -54,7 +54,7 @@ val_dataloader = dict(
         ]))
 val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'], ignore_index=void)
 
-train_cfg = dict(by_epoch=True, max_epochs=30, val_interval=5)
+train_cfg = dict(by_epoch=True, max_epochs=30, val_interval=30)
 optim_wrapper = dict(
     type='BFloat16OptimWrapper', optimizer=dict(type='AdamW', lr=4e-3, weight_decay=1e-2))
 
