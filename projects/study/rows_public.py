@@ -3,7 +3,7 @@ from pathlib import Path
 
 from .data import VOC, CamVid
 from .rows import Row, Task, decay, options, teacher_free, transform
-from .rows_dense import cwd, det_fcfd, pkd, seg_fcfd
+from .rows_dense import PIXELS, cwd, det_fcfd, pkd, seg_fcfd
 
 LAST = 'backbone.layer4'
 STAGES = ('backbone.layer1', 'backbone.layer2', 'backbone.layer3', LAST)
@@ -29,7 +29,12 @@ SEG = Task(
                      'teacher', '-23.7'),
         cwd=Row('CWD (MMRazor)', cwd, WEIGHT, 'teacher', '+3.7'),
         fcfd=Row('FCFD', seg_fcfd, WEIGHT, 'teacher'),
-        tffd=Row('Tf-FD, released', teacher_free(STAGES, form='released'), FACTOR, None, '+1.11')),
+        tffd=Row('Tf-FD, released', teacher_free(STAGES, form='released'), FACTOR, None, '+1.11'),
+        # The place of the embedded data, where the paper's order came out reversed.
+        mlp_pixels=Row('channel MLP, before the classifier', transform(PIXELS, 'MLPConnector'),
+                       ALPHA, 'teacher'),
+        identity_pixels=Row('L2 without transform, before the classifier',
+                            transform(PIXELS, 'IdentityConnector'), ALPHA, 'teacher')),
     seeds=3)
 DET = Task(
     'Detection on VOC2007 test, split anew', 'coco/bbox_mAP_50', 'AP50', 100,
