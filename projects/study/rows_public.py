@@ -37,7 +37,7 @@ SEG = Task(
                             transform(PIXELS, 'IdentityConnector'), ALPHA, 'teacher')),
     seeds=3)
 DET = Task(
-    'Detection on VOC2007 test, split anew', 'coco/bbox_mAP_50', 'AP50', 100,
+    'Detection on VOC2007 test, split anew', 'coco/bbox_mAP', 'mAP', 100,
     VOC('VOC2007', Path('data/voc2007'), dict(images=4952, annotations=2),
         'http://host.robots.ox.ac.uk/pascal/VOC/voc2007/ (the test images, split anew: '
         'projects/study/README.md)',
