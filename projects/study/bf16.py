@@ -1,11 +1,12 @@
 """Mixed precision on a processor, which mmengine's AmpOptimWrapper refuses."""
 from contextlib import contextmanager
-from typing import Iterator
+from typing import Any, Iterator
 
 import torch
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -18,5 +19,20 @@ class BFloat16OptimWrapper(OptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        with super().optim_context(model), torch.autocast('cpu', torch.bfloat16):
+        with super().optim_context(model), torch.autocast('cpu', torch.bfloat16), SoftmaxFloat32():
             yield
+
+
+class SoftmaxFloat32(TorchFunctionMode):
+    """Softmax and its logarithm in float32, as autocast on a GPU has them.
+
+    On a processor it leaves them in bfloat16, whose 8 bits are too few for the difference of two
+    log-probabilities: CWD and KL of similar networks would be noise.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (),
+                           kwargs: Any = None) -> Any:
+        if getattr(func, '__name__', '') in ('softmax', 'log_softmax') and \
+                args and args[0].dtype == torch.bfloat16:
+            args = (args[0].float(), *args[1:])
+        return func(*args, **(kwargs or {}))

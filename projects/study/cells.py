@@ -21,7 +21,6 @@ from mmdistill_ext.analysis.runs import (
 from .rows import CONFIGS, Row, Task
 
 RESULT = 'result.json'
-FEWEST = 5  # seeds that make a figure
 
 
 @dataclass(frozen=True)
@@ -29,22 +28,22 @@ class Cell:
     """One run.
 
     Args:
-        task (str): A key of ``TASKS``; also the name of its config.
+        task (str): The name of a task; also the name of its config.
         row (str): Name of the row.
         seed (int): Of the initial weights and the order of the data.
         value (float): The row's number; 0 where it has none.
-        split (str): What it is judged on: 'tune' or 'val', the data set's test split.
+        split (str): What it is judged on: 'tune' or 'test'.
     """
     task: str
     row: str
     seed: int
     value: float = 0.
-    split: str = 'val'
+    split: str = 'test'
 
     @property
     def folder(self) -> str:
         """Where it lives below the study's work_dir."""
-        last = f'seed-{self.seed}' if self.split == 'val' else f'tune-{self.value:g}-{self.seed}'
+        last = f'seed-{self.seed}' if self.split == 'test' else f'tune-{self.value:g}-{self.seed}'
         return f'{self.task}/{self.row}/{last}'
 
 
@@ -91,9 +90,11 @@ class Cells:
             config.model.teacher_ckpt = str(self.checkpoint(cell.task, row.teacher))
         for name in ('student', 'teacher', 'deep_teacher', 'pipeline'):
             config.pop(name, None)  # the other networks are no part of this run
-        config.merge_from_dict({**changes, **self.options, 'randomness.seed': cell.seed})
+        data = self.tasks[cell.task].data
+        config.merge_from_dict({**data.options(), **changes, **self.options,
+                                'randomness.seed': cell.seed})
         if cell.split == 'tune':
-            to_tune(config)
+            to_tune(config, data.test, data.tune)
         config.work_dir = str(self.root / cell.folder)
         return config
 
@@ -201,12 +202,12 @@ def base(task: str) -> Config:
     return Config.fromfile(CONFIGS / f'{task}.py')
 
 
-def to_tune(config: Config) -> None:
-    """Judge on the tune split: each path of the validation that names the split."""
+def to_tune(config: Config, test: str, tune: str) -> None:
+    """Judge on the tune split: each path of the validation that names the test split."""
     def swap(value: Any) -> Any:
         if isinstance(value, dict):
             return type(value)({key: swap(each) for key, each in value.items()})
-        return value.replace('val', 'tune') if isinstance(value, str) else value
+        return value.replace(test, tune) if isinstance(value, str) else value
     dataset, evaluator = config.val_dataloader.dataset, config.val_evaluator
     for key in ('data_prefix', 'ann_file'):
         if key in dataset:

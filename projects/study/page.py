@@ -9,16 +9,22 @@ import torch
 from mmdistill_ext.analysis.tables import write_between
 
 from . import picture as study_picture
-from .cells import FEWEST, Cells, teacher_cell
+from .cells import Cells, teacher_cell
 from .rows import Task
 from .stats import Gain, mean_and_deviation, paired_gain
 
 NOT_YET = 'Not run yet'
-PICTURE = 'images/results.png'
 
 
-def write_page(cells: Cells, page: Path) -> None:
-    """Put a picture and the tables of all tasks between the markers of a page."""
+def write_page(cells: Cells, page: Path, marker: str, picture: str) -> None:
+    """Put a picture and the tables of all tasks between the markers of a page.
+
+    Args:
+        cells (Cells): What has been run.
+        page (Path): The page.
+        marker (str): Between which the tables stand.
+        picture (str): The png to write, as the page names it.
+    """
     lines = [f'torch {torch.__version__}, {platform.machine()}, {os.cpu_count()} cores, one thread '
              'a run.', '']
     drawn = {}
@@ -30,9 +36,9 @@ def write_page(cells: Cells, page: Path) -> None:
             drawn[f'{task.title}: points of {task.metric_name} added to the student alone'] = {
                 task.rows[row].title: gain for row, gain in gains.items()}
     if drawn:
-        study_picture.draw(drawn, page.parent / PICTURE)
-        lines[2:2] = [f'![what each row adds to the student alone, 95% intervals]({PICTURE})', '']
-    write_between(page, 'study', '\n'.join(lines))
+        study_picture.draw(drawn, page.parent / picture)
+        lines[2:2] = [f'![what each row adds to the student alone, 95% intervals]({picture})', '']
+    write_between(page, marker, '\n'.join(lines))
 
 
 def gains_of(task: Task, figures: Dict[str, Dict[int, float]]) -> Dict[str, Gain]:
@@ -52,9 +58,7 @@ def task_lines(cells: Cells, name: str, figures: Dict[str, Dict[int, float]],
     task = cells.tasks[name]
     config = cells.config(teacher_cell(name, 'student'))
     lines = [f'### {task.title}', '',
-             f'{task.scenes.train} scenes to train on, {task.scenes.tune} to choose on, '
-             f'{task.scenes.val} to test on, {config.train_cfg.max_epochs} epochs, '
-             f'{task.seeds} seeds; where fewer have been run so far, their number is in brackets.',
+             f'{task.data}, {config.train_cfg.max_epochs} epochs, {task.seeds} seeds.',
              '']
     lines += [f'| | {task.metric_name} | gain, 95% interval | chosen | {task.metric_name} on the '
               'tune split with each value | s/step | paper |', '|---|---|---|---|---|---|---|']
@@ -67,10 +71,10 @@ def task_lines(cells: Cells, name: str, figures: Dict[str, Dict[int, float]],
 
 
 def figures_of(cells: Cells, task: str, row: str) -> Dict[int, float]:
-    """What a row reached on the test split, by seed; nothing before the fewest are there."""
+    """What a row reached on the test split, by seed; nothing before all are there."""
     figures = {cell.seed: cells.tasks[task].scale * result['value']
                for cell in cells.seeds(task, row) if (result := cells.result(cell))}
-    return figures if len(figures) >= FEWEST else {}
+    return figures if len(figures) == cells.tasks[task].seeds else {}
 
 
 def _teacher_line(cells: Cells, task: str, name: str) -> str:
@@ -87,8 +91,6 @@ def _line(cells: Cells, task: str, name: str, values: Dict[int, float],
     number = f'{first.value:g}' if row.values or row.like else ''
     mean, deviation = mean_and_deviation(list(values.values()))
     figure = f'{mean:.2f} ± {deviation:.2f}'
-    if len(values) < cells.tasks[task].seeds:
-        figure += f' ({len(values)})'
     return (f'| {row.title} | {figure} | {gain_text(gain)} | {number} | {text} '
             f'| {_step(cells.result(first))} | {row.paper} |')
 

@@ -5,9 +5,9 @@ around its recipe's; which one is taken is decided on the tune split.
 """
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Optional, Tuple, Union
 
-from mmdistill_ext.datasets import SceneSettings
+from .data import Public, Scenes
 
 CONFIGS = Path(__file__).parent / 'configs'
 Changes = Callable[[float], Dict[str, Any]]
@@ -45,20 +45,18 @@ class Task:
         metric (str): What mmengine's validation calls the metric.
         metric_name (str): What the page calls it.
         scale (float): What the metric is multiplied with to be out of 100.
-        scenes (SceneSettings): The data.
-        data (str): Its folder, below ``data/study``.
+        data (Scenes | Public): What it is trained and judged on.
         teachers (dict): Rows that others learn from; one seed.
         rows (dict): Name -> row. The order is that of the work: what matters most comes first.
         tune_seeds (tuple[int]): Of the runs that a number is chosen by; of none that figures are
             made of, which count from 0.
-        seeds (int): How many runs make a figure. Defaults to 5.
+        seeds (int): How many runs make a figure; none is shown before. Defaults to 5.
     """
     title: str
     metric: str
     metric_name: str
     scale: float
-    scenes: SceneSettings
-    data: str
+    data: Union[Scenes, Public]
     teachers: Dict[str, Row]
     rows: Dict[str, Row]
     tune_seeds: Tuple[int, ...] = (100, )

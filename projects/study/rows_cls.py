@@ -3,6 +3,7 @@ from typing import Any, Dict
 
 from mmdistill_ext.datasets import SceneSettings
 
+from .data import Scenes
 from .rows import (
     Changes,
     Row,
@@ -91,7 +92,7 @@ def ablation(title: str, **paths: Any) -> Row:
 
 CLS = Task(
     'Classification', 'accuracy/top1', 'accuracy', 1,
-    SceneSettings(train=1200, val=1600, tune=800), 'cls',
+    Scenes('cls', SceneSettings(train=1200, val=1600, tune=800)),
     teachers=dict(
         teacher=Row('teacher, WRN-10-2', options(**FOUR_TIMES)),
         deep_teacher=Row('deep teacher, WRN-22-1', options(**FOUR_TIMES))),
@@ -146,8 +147,7 @@ CLS = Task(
 
 NARROW_STUDENT = Row('student alone, ResNet of width 4', decay, thirds(3e-3))
 NARROW = Task(
-    'Classification with a narrow student', CLS.metric, CLS.metric_name, CLS.scale, CLS.scenes,
-    CLS.data,
+    'Classification with a narrow student', CLS.metric, CLS.metric_name, CLS.scale, CLS.data,
     teachers=dict(teacher=Row('teacher, ResNet of width 16', options(
         **FOUR_TIMES, optim_wrapper__optimizer__weight_decay=3e-3))),
     rows=dict(

@@ -3,6 +3,7 @@ from typing import Any, Dict
 
 from mmdistill_ext.datasets import SceneSettings
 
+from .data import Scenes
 from .rows import (
     Row,
     Task,
@@ -17,8 +18,9 @@ from .rows import (
     transform,
 )
 
-SCENES = SceneSettings(train=1600, val=400, tune=200, size=64, min_digits=1, max_digits=3,
-                       min_size=20, max_size=36, clutter=3.)
+SCENES = Scenes('scenes', SceneSettings(
+    train=1600, val=400, tune=200, size=64, min_digits=1, max_digits=3, min_size=20, max_size=36,
+    clutter=3.))
 TWICE, FOUR_TIMES = epochs(12), epochs(24)
 # Segmentation is linked where the pixels are classified from: both networks have 24 channels.
 PIXELS, STAGES = 'decode_head.bottleneck', ('backbone.layer1', 'backbone.layer2', 'backbone.layer3')
@@ -49,7 +51,7 @@ ALPHA, FACTOR = thirds(1e-3), thirds(.03)
 SEG_STUDENT = Row('student alone, PSPNet, width 8', decay, thirds(1e-2))
 DET_STUDENT = Row('student alone, RetinaNet, width 8', decay, thirds(1e-2))
 SEG = Task(
-    'Segmentation', 'mIoU', 'mIoU', 1, SCENES, 'scenes',
+    'Segmentation', 'mIoU', 'mIoU', 1, SCENES,
     teachers=dict(teacher=Row('teacher, PSPNet, width 20', options(**FOUR_TIMES))),
     rows=dict(
         student=SEG_STUDENT,
@@ -64,7 +66,7 @@ SEG = Task(
         tffd=Row('Tf-FD', teacher_free(STAGES), FACTOR),
         student_2x=longer('student', SEG_STUDENT, 'twice as long', 'student', **TWICE)))
 DET = Task(
-    'Detection', 'coco/bbox_mAP', 'mAP', 100, SCENES, 'scenes',
+    'Detection', 'coco/bbox_mAP', 'mAP', 100, SCENES,
     teachers=dict(teacher=Row('teacher, RetinaNet, width 20', options(**FOUR_TIMES))),
     rows=dict(
         student=DET_STUDENT,

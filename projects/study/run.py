@@ -8,7 +8,7 @@ import signal
 import time
 from typing import Any, Dict, Iterator, Optional, Sequence, Set
 
-from .cells import FEWEST, Cell, Cells, teacher_cell
+from .cells import Cell, Cells, teacher_cell
 
 
 def run(cells: Cells, tasks: Sequence[str], rows: Optional[Sequence[str]], workers: int,
@@ -55,23 +55,21 @@ def run(cells: Cells, tasks: Sequence[str], rows: Optional[Sequence[str]], worke
 def wanted(cells: Cells, tasks: Sequence[str], rows: Optional[Sequence[str]]) -> Iterator[Cell]:
     """The cells that are missing and can be run now, the most important first.
 
-    All methods wait for what the student alone chooses, and every row comes to a figure before any
-    row gets the rest of its seeds.
+    All methods wait for what the student alone chooses; every row comes to its figure before the
+    next begins.
     """
     for task in tasks:
         yield from (cell for cell in cells.tuning(task, 'student') if not cells.result(cell))
-    for first in (True, False):
-        for task in tasks:
-            for name, row in cells.tasks[task].rows.items():
-                if rows and name not in rows or cells.chosen(task, 'student') is None:
-                    continue
-                seeds = cells.seeds(task, name)
-                part = [*cells.tuning(task, name), *seeds[:FEWEST]] if first else seeds[FEWEST:]
-                missing = [cell for cell in part if not cells.result(cell)]
-                if missing and row.teacher and not cells.has_weights(task, row.teacher):
-                    yield teacher_cell(task, row.teacher)
-                else:
-                    yield from missing
+    for task in tasks:
+        for name, row in cells.tasks[task].rows.items():
+            if rows and name not in rows or cells.chosen(task, 'student') is None:
+                continue
+            missing = [cell for cell in (*cells.tuning(task, name), *cells.seeds(task, name))
+                       if not cells.result(cell)]
+            if missing and row.teacher and not cells.has_weights(task, row.teacher):
+                yield teacher_cell(task, row.teacher)
+            else:
+                yield from missing
 
 
 def load(cells: Cells, tasks: Sequence[str]) -> None:

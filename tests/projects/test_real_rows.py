@@ -13,6 +13,10 @@ from mmpretrain.structures import DataSample
 from torch import nn
 
 import mmdistill_ext  # noqa: F401
+
+# isort: split
+from mmrazor.models.losses import ChannelWiseDivergence
+
 from projects.study import bf16, cifar, real_page, real_run  # noqa: F401
 from projects.study.real_rows import EPOCHS, ROWS, Run, config_of, made_of
 from projects.where import HOME
@@ -86,6 +90,20 @@ def test_bfloat16_on_a_processor():
     for mine, theirs in zip(net.parameters(), plain.parameters()):
         assert mine.dtype == torch.float32
         assert torch.equal(mine, theirs - .1 * theirs.grad)
+
+
+def test_similar_class_maps_differ_as_in_float32():
+    """CWD of two maps whose logits differ by a tenth: a softmax in bfloat16 cannot tell."""
+    torch.manual_seed(0)
+    ours = torch.randn(1, 4, 22, 22).bfloat16()
+    theirs = (ours.float() + .1 * torch.randn(1, 4, 22, 22)).bfloat16()
+    log_t, log_s = ((x.double().flatten(2) / 4).log_softmax(2) for x in (theirs, ours))
+    expected = 16 * (log_t.exp() * (log_t - log_s)).sum(2).mean()
+    wrapper = OPTIM_WRAPPERS.get('BFloat16OptimWrapper')(
+        optimizer=torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=.1))
+    with wrapper.optim_context(nn.Identity()):
+        found = ChannelWiseDivergence(tau=4)(ours, theirs)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-3)
 
 
 @pytest.fixture

@@ -13,13 +13,15 @@ from mmrazor.registry import MODELS
 from mmdistill_ext.analysis.figures import BLUE, GREY, ORANGE
 from mmdistill_ext.datasets import SceneSettings, make_data
 from projects.study.cells import Cell, Cells, teacher_cell
+from projects.study.data import Scenes
 from projects.study.page import write_page
 from projects.study.picture import colour, limits
 from projects.study.rows import thirds
 from projects.study.run import run, wanted
 from projects.study.stats import Gain, mean_and_deviation, paired_gain
-from projects.study.tasks import TASKS
+from projects.study.tasks import STUDIES
 
+TASKS = {name: task for study in STUDIES.values() for name, task in study.tasks.items()}
 ROWS = [(task, row) for task in TASKS for row in TASKS[task].rows]
 
 
@@ -68,7 +70,8 @@ def test_a_number_is_chosen_without_the_test_split(task, row, tmp_path):
         assert config.randomness.seed in TASKS[task].tune_seeds
         read = json.dumps([config.train_dataloader.to_dict(), config.val_dataloader.to_dict(),
                            config.val_evaluator.to_dict()])
-        assert 'tune' in read and not re.search(r'val\b', read.replace('val_', ''))
+        data = TASKS[task].data
+        assert re.search(rf'\b{data.tune}\b', read) and not re.search(rf'\b{data.test}\b', read)
 
 
 @pytest.mark.train
@@ -100,7 +103,7 @@ def test_nothing_is_run_twice_and_nothing_stale_is_kept(tmp_path, monkeypatch):
     make_data(tmp_path / 'data/study/cls', scenes, progress=False)
     rows = {name: replace(row, values=row.values[:2])
             for name, row in TASKS['cls'].rows.items() if name in ('student', 'mlp', 'kd')}
-    tasks = dict(cls=replace(TASKS['cls'], scenes=scenes, rows=rows, seeds=5))
+    tasks = dict(cls=replace(TASKS['cls'], data=Scenes('cls', scenes), rows=rows, seeds=5))
     quick = {'train_cfg.max_epochs': 2, 'train_cfg.val_interval': 2}
     cells = cells_below(tmp_path, tasks, **quick)
 
@@ -154,7 +157,7 @@ def the_record_is_enough(cells, folder, tasks, quick):
 def the_page_says_what_came_out(cells, folder):
     page = folder / 'results.md'
     page.write_text('above\n<!-- study -->\n<!-- study -->\nbelow\n')
-    write_page(cells, page)
+    write_page(cells, page, 'study', 'images/results.png')
     lines = page.read_text().splitlines()
     assert (lines[0], lines[-1]) == ('above', 'below')
     alone, ours = ([json.loads((folder / f'cls/{row}/seed-{seed}/result.json').read_text())['value']
