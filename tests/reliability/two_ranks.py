@@ -47,6 +47,17 @@ def trained(model):
     return {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
 
 
+def assert_moved_alike(found, expected, before):
+    """Each weight went where it goes in the other run, but for rounding.
+
+    Not element by element: where one is close to zero, rounding is all that it is made of.
+    """
+    assert found.keys() == expected.keys() == before.keys()
+    for key, value in expected.items():
+        error, way = (found[key] - value).norm(), (value - before[key]).norm()
+        assert error <= 1e-3 * way + 1e-7 * value.norm(), f'{key}: {error / way} of its way'
+
+
 def tell(step, seed=7):
     """What a runner would: FCFD's paths depend on it."""
     hub = MessageHub.get_instance('ranks')
