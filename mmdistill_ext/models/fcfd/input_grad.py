@@ -32,11 +32,35 @@ class _Conv2d(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad):
         weight, = ctx.saved_tensors
-        # Only the shape of the input is read.
-        x = grad if grad.shape == ctx.shape else grad.new_empty(ctx.shape)
+        # Of the input only shape and layout are read.
+        x = grad if grad.shape == ctx.shape else torch.empty(
+            ctx.shape, dtype=grad.dtype, device=grad.device,
+            memory_format=torch.contiguous_format if grad.is_contiguous() else torch.channels_last)
         grad_x, _, _ = _convolution_backward(
             grad, x, weight.to(grad.dtype), None, *ctx.settings, (True, False, False))
         return grad_x, None, None, None, None, None, None
+
+
+class _ReLU(torch.autograd.Function):
+    """A ReLU that keeps one byte for each element: where it was positive.
+
+    ``masked_fill`` would do the same, ten times slower on a CPU, and give a gradient in
+    channels_last back as contiguous.
+    """
+
+    @staticmethod
+    def forward(ctx, x, inplace):
+        if inplace:
+            ctx.mark_dirty(x)
+        y = x.relu_() if inplace else x.relu()
+        ctx.save_for_backward(y.gt(0))
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        positive, = ctx.saved_tensors
+        return grad.mul(positive), None
 
 
 _convolution_backward = torch.ops.aten.convolution_backward.default
@@ -52,9 +76,7 @@ def _conv2d(input: Tensor, weight: Tensor, bias=None, stride=1, padding=0, dilat
 
 
 def _relu(input: Tensor, inplace: bool = False) -> Tensor:
-    """A ReLU that keeps one byte for each element: where it was not positive."""
-    fill = input.masked_fill_ if inplace else input.masked_fill
-    return fill(input.le(0), 0)
+    return _ReLU.apply(input, inplace)
 
 
 LEAN = {torch.conv2d: _conv2d, F.relu: _relu}

@@ -109,6 +109,9 @@ def feature_mse(student: Tensor, teacher: Tensor, weight: float = 1.) -> Tensor:
     _check(student, teacher)
     if HALF & {student.dtype, teacher.dtype}:
         return _SquaredDistance.apply(student, teacher.detach(), weight / student.numel())
+    if student.ndim == 4 and not student.is_contiguous():
+        # As [N, H, W, C]: its gradient is contiguous, and that is channels_last of [N, C, H, W].
+        student, teacher = student.permute(0, 2, 3, 1), teacher.permute(0, 2, 3, 1)
     loss = F.mse_loss(student, teacher.detach())
     return loss if weight == 1 else weight * loss
 

@@ -119,6 +119,25 @@ def test_what_is_kept_for_backward():
     assert plain > 1.5 * lean
 
 
+@pytest.mark.parametrize('inplace', [False, True])
+@pytest.mark.parametrize('stride', [1, 2])
+def test_a_gradient_lies_as_the_feature_does(inplace, stride):
+    """What comes back in another layout is slow in the BatchNorm before it."""
+    net = nn.Sequential(nn.Conv2d(4, 8, 3, stride, 1), nn.ReLU(inplace), nn.Conv2d(8, 8, 3))
+    seen = []
+
+    def watch(_, __, output):
+        output.register_hook(seen.append)
+
+    nn.Module.to(net, memory_format=torch.channels_last)[0].register_forward_hook(watch)
+    x = torch.randn(2, 4, 16, 16).to(memory_format=torch.channels_last).requires_grad_()
+    with input_grad_only(net):
+        out = net(x)
+    out.backward(torch.ones_like(out))
+    for grad in (*seen, x.grad):
+        assert grad.is_contiguous(memory_format=torch.channels_last)
+
+
 def test_under_autocast():
     torch.manual_seed(0)
     net = Net(False)

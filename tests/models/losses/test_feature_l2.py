@@ -4,7 +4,7 @@ from mmrazor.registry import MODELS
 from torch.autograd.graph import saved_tensors_hooks
 
 from mmdistill_ext.errors import ConfigError
-from mmdistill_ext.models.losses.feature_l2 import feature_l2
+from mmdistill_ext.models.losses.feature_l2 import feature_l2, feature_mse
 
 
 def pair(*shape, dtype=torch.float64, seed=0):
@@ -111,11 +111,18 @@ def test_under_autocast():
     assert abs(loss.item() - reference(student, teacher)[0]) < 1e-5
 
 
-def test_channels_last():
+@pytest.mark.parametrize('loss, divisor', [(feature_l2, 1), (feature_mse, 3 * 4 * 5)])
+@pytest.mark.parametrize('student_format', [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize('teacher_format', [torch.channels_last, torch.contiguous_format])
+def test_the_gradient_lies_as_the_student_does(loss, divisor, student_format, teacher_format):
     student, teacher = pair(2, 3, 4, 5)
-    inputs = student.detach().to(memory_format=torch.channels_last).requires_grad_()
-    feature_l2(inputs, teacher).backward()
-    assert torch.allclose(inputs.grad, reference(student, teacher)[1], rtol=0, atol=1e-10)
+    value, gradient = reference(student, teacher)  # a sum over all but the batch
+    inputs = student.detach().clone(memory_format=student_format).requires_grad_()
+    found = loss(inputs, teacher.clone(memory_format=teacher_format))
+    assert found.item() == pytest.approx(value / divisor, rel=1e-10)
+    grad, = torch.autograd.grad(found, inputs)  # as it goes on, not as a leaf keeps it
+    assert torch.allclose(grad, gradient / divisor, rtol=0, atol=1e-10)
+    assert grad.is_contiguous(memory_format=student_format)
 
 
 def test_shapes_must_agree():
