@@ -6,7 +6,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import Callable, Dict
+from typing import Callable, Dict, List
 
 import mmrazor
 import torch
@@ -77,10 +77,15 @@ def start_up_rows(out: Path) -> Dict[str, Callable[[], float]]:
 def _network(network: ConfigDict, demo: ConfigDict) -> ConfigDict:
     """A recipe's network for the demo's data and classes."""
     network.data_preprocessor = demo.data_preprocessor
-    for part, settings in demo.items():
-        if isinstance(settings, ConfigDict) and 'num_classes' in settings:
-            network[part].num_classes = settings.num_classes
+    classes, = {head.num_classes for head in _heads(demo)}
+    for head in _heads(network):  # an auxiliary one too
+        head.num_classes = classes
     return network
+
+
+def _heads(network: ConfigDict) -> List[ConfigDict]:
+    return [part for part in network.values()
+            if isinstance(part, ConfigDict) and 'num_classes' in part]
 
 
 def _run(tool: Path, config: Path) -> float:
