@@ -312,9 +312,9 @@ def test_make_takes_the_first_python_that_runs(tmp_path):
     for name, body in (('python3.11', 'exit 127'), ('python3.12', 'exit 0')):
         (tmp_path / name).write_text(f'#!/bin/sh\n{body}\n')
         (tmp_path / name).chmod(0o755)
-    # Not what `make test` hands down to a make inside it: flags, and PYTHON where one was named.
+    # Not what `make test` hands down to a make inside it: flags, and what was named beside it.
     clean = {name: value for name, value in os.environ.items()
-             if name not in ('MAKEFLAGS', 'MAKELEVEL', 'MFLAGS', 'PYTHON')}
+             if name not in ('MAKEFLAGS', 'MAKELEVEL', 'MFLAGS', 'PYTHON', 'STACK')}
     clean['PATH'] = f'{tmp_path}{os.pathsep}/usr/bin{os.pathsep}/bin'
 
     def first_line(*arguments: str) -> str:
