@@ -10,7 +10,7 @@ from mmdistill_ext.analysis.tables import write_between
 from mmdistill_ext.errors import ConfigError
 from projects.bench.batches import random_batch
 from projects.bench.host import BOTH, ONE, PYTHON, host_times, python_of_ours
-from projects.bench.operators import of_a_second_run, operators_of
+from projects.bench.operators import CAST, of_a_second_run, operators_of
 from projects.bench.rows_fcfd_tffd import fcfd_rows, tffd_rows
 from projects.bench.rows_mlp import mlp_rows
 from projects.bench.table import draw, markdown
@@ -60,6 +60,16 @@ def test_what_tffd_dispatches_beyond_the_plain_student(row):
     own.subtract(plain)
     assert own.total() <= 100, own
     assert not own['promote_types']
+
+
+def test_what_fcfd_casts_in_mixed_precision_beyond_the_student():
+    builders = fcfd_rows(random_batch('cls', (4, 3, 32, 32)))
+    casts = {}
+    for name in ('student', 'FCFD, 4 paths'):
+        row = builders[name]()
+        row.amp = True
+        casts[name] = of_a_second_run(row.loss)[CAST]
+    assert 0 < casts['FCFD, 4 paths'] - casts['student'] <= 30, casts
 
 
 def test_the_channel_mlp_dispatches_what_teacher_connector_and_loss_need():
