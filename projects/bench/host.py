@@ -2,11 +2,13 @@
 import copy
 import cProfile
 import pstats
+from pathlib import Path
 from typing import Callable, Dict, List
 
 import torch
 from mmdet.models import DetDataPreprocessor
 
+import mmdistill_ext
 from mmdistill_ext.analysis.measure import interleaved_times
 from mmdistill_ext.models.teacher.preprocessor import preprocessor_for
 
@@ -17,7 +19,8 @@ ONE, BOTH = 'preprocessing for one network', 'preprocessing for two'
 PYTHON = 'FCFD, 4 paths: Python of ours'
 CAFFE = dict(mean=[103.53, 116.28, 123.675], std=[1., 1., 1.], bgr_to_rgb=False)
 IMAGENET = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)
-OURS, NETWORKS = 'mmdistill_ext/', 'mmdistill_ext/models/backbones/'
+OURS = f'{Path(mmdistill_ext.__file__).parent}/'
+NETWORKS = f'{OURS}models/backbones/'
 
 
 def python_of_ours(step: Callable[[], object], runs: int) -> List[float]:
@@ -44,7 +47,7 @@ def _of_one(step: Callable[[], object]) -> float:
 
 
 def _is_ours(file: str) -> bool:
-    return OURS in file and NETWORKS not in file
+    return file.startswith(OURS) and not file.startswith(NETWORKS)
 
 
 def preprocessings() -> Dict[str, Callable[[], object]]:

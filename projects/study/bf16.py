@@ -5,8 +5,9 @@ from typing import Any, Iterator
 import torch
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -32,7 +33,10 @@ class SoftmaxFloat32(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: tuple = (),
                            kwargs: Any = None) -> Any:
-        if getattr(func, '__name__', '') in ('softmax', 'log_softmax') and \
-                args and args[0].dtype == torch.bfloat16:
-            args = (args[0].float(), *args[1:])
+        if getattr(func, '__name__', '') in ('softmax', 'log_softmax'):
+            args, kwargs = tree_map(_widened, (args, kwargs))
         return func(*args, **(kwargs or {}))
+
+
+def _widened(value: Any) -> Any:
+    return value.float() if isinstance(value, Tensor) and value.dtype == torch.bfloat16 else value

@@ -1,10 +1,12 @@
 """The bench's figures that do not depend on the machine's mood, on its own networks."""
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import torch
 
+import mmdistill_ext
 from mmdistill_ext.analysis.measure import flops_of, saved_bytes
 from mmdistill_ext.analysis.tables import write_between
 from mmdistill_ext.errors import ConfigError
@@ -128,9 +130,8 @@ def test_figures_stand_beside_their_targets():
 def test_the_python_of_a_package_is_told_from_what_it_calls():
     source = 'def step(wait):\n    sorted(range(10 ** 5), key=float)\n    wait()\n'
     own, other = {}, {}
-    for file, found in (('x/mmdistill_ext/models/a.py', own),
-                        ('x/mmdistill_ext/models/backbones/a.py', other)):
-        exec(compile(source, file, 'exec'), found)
+    for folder, found in (('models', own), ('models/backbones', other)):
+        exec(compile(source, f'{Path(mmdistill_ext.__file__).parent}/{folder}/a.py', 'exec'), found)
     seconds, = python_of_ours(lambda: own['step'](lambda: time.sleep(.5)), 1)
     assert .001 < seconds < .5  # sorted() is of Python, what waits is not ours
     assert python_of_ours(lambda: other['step'](lambda: None), 1) == [0.]

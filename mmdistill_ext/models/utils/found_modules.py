@@ -63,8 +63,7 @@ class FoundModules:
         self._looked_in: Optional[object] = None
         self._places = [(children, key) for children, key, _ in places.values()]
         self._children = [child for *_, child in places.values()]
-        self._parameters = [(module._parameters, key) for module in self._modules
-                            for key in module._parameters]
+        self._parameters = [module._parameters for module in self._modules]
 
     def __call__(self) -> List[nn.Module]:
         """The modules, in the order of the names."""
@@ -97,8 +96,8 @@ class FoundModules:
     def trainable(self) -> List[nn.Parameter]:
         """Parameters of these modules, not of their children, that take a gradient."""
         self()
-        return [parameter for own, key in self._parameters
-                if (parameter := own[key]) is not None and parameter.requires_grad]
+        return [parameter for own in self._parameters if own for parameter in own.values()
+                if parameter is not None and parameter.requires_grad]
 
 
 def every_module(model: nn.Module) -> FoundModules:

@@ -1,6 +1,7 @@
 """Modules found by name once: never one that was replaced, whoever replaced it."""
 import copy
 
+import torch
 from mmengine.model import convert_sync_batchnorm
 from torch import nn
 
@@ -50,6 +51,9 @@ def test_parameters_that_take_a_gradient_are_asked_in_each_step():
     with within_a_step():
         assert [*map(id, found.kept_for_step(FoundModules.trainable))] == [
             *map(id, model[1].parameters())]
+    del model[1].bias  # as weight_norm does, which adds others
+    model[0][1].register_parameter('gain', nn.Parameter(torch.ones(4)))
+    assert [*map(id, found.trainable())] == [id(model[0][1].gain), id(model[1].weight)]
 
 
 def test_a_copy_finds_its_own():
