@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Dict, List, Optional, Sequence
 
+import yaml
+
 from mmdistill_ext.cli import command as cli
 from mmdistill_ext.errors import ConfigError
 
@@ -102,6 +104,8 @@ def gather() -> None:
         write_whole(LOGS / name, f'{log}\n')
     for row in PUBLISHED:
         publish(row, found)
+    write_whole(LOGS / 'metafile.yml', yaml.safe_dump(dict(Models=published(found)),
+                                                      sort_keys=False))
     real_page.write(found, PAGE, README)
 
 
@@ -124,6 +128,17 @@ def publish(row: str, found: Dict[str, dict]) -> None:
             student.write(student.load(str(checkpoint)), str(path))
         if path.is_file():
             break  # of a run on another machine, or just written
+
+
+def published(found: Dict[str, dict]) -> List[dict]:
+    """The checkpoints that are kept, each with its figure, as OpenMMLab's metafiles have them."""
+    from projects.study.real_rows import EPOCHS, ROWS
+    return [dict(
+        Name=path.stem, Config='projects/study/configs/cifar100.py',
+        Metadata=dict(Row=ROWS[row].title, Recipe=ROWS[row].recipe, Epochs=EPOCHS),
+        Results=[dict(Task='Image Classification', Dataset='CIFAR-100', Metrics={
+            'Top 1 Accuracy': round(found[f'{row}/seed-{path.stem.split("-")[1]}']['last'], 2)})],
+        Weights=str(path)) for row in PUBLISHED for path in sorted(LOGS.glob(f'{row}-*.pth'))]
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+import yaml
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, MODELS, OPTIM_WRAPPERS
@@ -264,3 +265,15 @@ def test_a_factor_is_chosen_on_images_held_out(tmp_path, monkeypatch):
     said = '\n'.join(real_page.lines_of(real_run.results()))
     assert 'Not run yet:' in said and 'channel MLP;' in said
     assert '3: 50.00, 10: 43.00.' in said
+
+
+def test_each_checkpoint_in_the_repository_is_listed_with_its_figure():
+    record = json.loads((HOME / real_run.RECORD).read_text())
+    models = yaml.safe_load((HOME / real_run.LOGS / 'metafile.yml').read_text())['Models']
+    assert sorted(model['Weights'] for model in models) == sorted(
+        str(path.relative_to(HOME)) for path in (HOME / real_run.LOGS).glob('*.pth'))
+    for model in models:
+        row, seed = model['Name'].split('-')
+        figure = model['Results'][0]['Metrics']['Top 1 Accuracy']
+        assert figure == round(record[f'{row}/seed-{seed}']['last'], 2)
+        assert (HOME / model['Config']).is_file() and (HOME / model['Metadata']['Recipe']).is_file()
