@@ -14,9 +14,8 @@ from mmdistill_ext.models.teacher.preprocessor import preprocessor_for
 
 from .batches import random_batch
 from .rows_fcfd_tffd import fcfd_rows
+from .targets import BOTH, ONE, PYTHON
 
-ONE, BOTH = 'preprocessing for one network', 'preprocessing for two'
-PYTHON = 'FCFD, 4 paths: Python of ours'
 CAFFE = dict(mean=[103.53, 116.28, 123.675], std=[1., 1., 1.], bgr_to_rgb=False)
 IMAGENET = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)
 OURS = f'{Path(mmdistill_ext.__file__).parent}/'

@@ -1,10 +1,10 @@
 """What the bench's figures are held against."""
 from typing import Callable, Dict, List, NamedTuple, Optional
 
-from .host import BOTH, ONE, PYTHON
-
 FLOOR = ('student', 'teacher forward', 'connectors and losses')
 OURS, FAST = 'ours', 'ours, fast teacher'
+ONE, BOTH = 'preprocessing for one network', 'preprocessing for two'
+PYTHON = 'FCFD, 4 paths: Python of ours'
 STOCK, STOCK_MLP = "MMRazor's MGD", 'MMRazor with our MLP'
 FAST_DTYPE = 'bfloat16'
 

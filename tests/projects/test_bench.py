@@ -11,12 +11,12 @@ from mmdistill_ext.analysis.measure import flops_of, saved_bytes
 from mmdistill_ext.analysis.tables import write_between
 from mmdistill_ext.errors import ConfigError
 from projects.bench.batches import random_batch
-from projects.bench.host import BOTH, ONE, PYTHON, host_times, python_of_ours
+from projects.bench.host import host_times, python_of_ours
 from projects.bench.operators import CAST, of_a_second_run, operators_of
 from projects.bench.rows_fcfd_tffd import fcfd_rows, tffd_rows
 from projects.bench.rows_mlp import mlp_rows
 from projects.bench.table import draw, markdown
-from projects.bench.targets import TARGETS, floor_of, held_against
+from projects.bench.targets import BOTH, ONE, PYTHON, TARGETS, floor_of, held_against
 
 PARTS = ('student', 'teacher forward', 'connectors and losses')
 
