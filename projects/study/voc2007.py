@@ -12,14 +12,13 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 
+from mmdet.datasets import VOCDataset
 from PIL import Image
 
 from mmdistill_ext.cli import command as cli
 from mmdistill_ext.errors import ConfigError
 
-CLASSES = ('aeroplane', 'bicycle', 'bird', 'boat', 'bottle', 'bus', 'car', 'cat', 'chair', 'cow',
-           'diningtable', 'dog', 'horse', 'motorbike', 'person', 'pottedplant', 'sheep', 'sofa',
-           'train', 'tvmonitor')
+CLASSES = VOCDataset.METAINFO['classes']
 SIDE, VALIDATION, SEED = 320, 1000, 0
 
 

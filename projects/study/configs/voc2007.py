@@ -2,6 +2,7 @@
 # with each other and with nothing that is published of VOC2007.
 _base_ = '_base_/runtime.py'
 default_scope = 'mmdet'
+from mmdet.datasets import VOCDataset  # noqa: E402
 
 custom_imports = dict(
     imports=['mmdistill_ext', 'mmdistill_ext.datasets', 'projects.study.bf16'],
@@ -16,10 +17,7 @@ pack = dict(
 dataset = dict(
     type='CocoDataset',
     data_prefix=dict(img='data/voc2007/images/'),
-    metainfo=dict(classes=(
-        'aeroplane', 'bicycle', 'bird', 'boat', 'bottle', 'bus', 'car', 'cat', 'chair', 'cow',
-        'diningtable', 'dog', 'horse', 'motorbike', 'person', 'pottedplant', 'sheep', 'sofa',
-        'train', 'tvmonitor')))
+    metainfo=dict(classes=VOCDataset.METAINFO['classes']))
 train_dataloader = dict(
     batch_size=8,
     num_workers=0,
@@ -78,4 +76,4 @@ def network(depth, width):
 student = network(18, 16)
 teacher = network(34, 32)
 model = student
-del network, dataset, load, pack, size
+del network, dataset, load, pack, size, VOCDataset
