@@ -20,3 +20,14 @@ def no_runner_is_remembered():
     from mmengine.registry import DefaultScope
     for kind in (DefaultScope, MessageHub):
         kind._instance_dict.clear()
+
+
+@pytest.fixture
+def no_graph_is_remembered():
+    """What torch.compile has traced, and counted, is of this test alone."""
+    import torch
+    from torch._dynamo.utils import counters
+    torch._dynamo.reset()
+    counters.clear()
+    yield
+    torch._dynamo.reset()

@@ -8,17 +8,13 @@ from tests.reliability.algorithms import ALGORITHMS
 from tests.reliability.two_ranks import optimizer, part, tell
 from tests.small import build
 
-pytestmark = [pytest.mark.gpu,
+pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures('no_graph_is_remembered'),
               pytest.mark.skipif(not HOOKS_ARE_COMPILED, reason='teacher_compile is refused')]
 
 
 @pytest.fixture(autouse=True)
-def float32_and_no_graph_is_remembered(monkeypatch):
+def in_float32(monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, 'allow_tf32', False)
-    torch._dynamo.reset()
-    counters.clear()
-    yield
-    torch._dynamo.reset()
 
 
 def logs(name, **fields):

@@ -7,18 +7,10 @@ from mmdistill_ext.errors import ConfigError
 
 from .two_ranks import assert_moved_alike, optimizer, part, ready, tell, trained
 
-pytestmark = pytest.mark.train
+pytestmark = [pytest.mark.train, pytest.mark.usefixtures('no_graph_is_remembered')]
 # Its compiler leaves out hooks, and fails in mmengine's stack_batch.
 OLD = torch.__version__ < '2.2'
 BACKENDS = ['aot_eager', pytest.param('inductor', marks=pytest.mark.nightly)]
-
-
-@pytest.fixture(autouse=True)
-def no_graph_is_remembered():
-    torch._dynamo.reset()
-    counters.clear()
-    yield
-    torch._dynamo.reset()
 
 
 def trained_a_little(model, name):

@@ -204,9 +204,8 @@ def test_the_inputs_of_a_loss_in_mmrazors_form():
 
 
 @pytest.mark.skipif(not HOOKS_ARE_COMPILED, reason='teacher_compile is refused')
+@pytest.mark.usefixtures('no_graph_is_remembered')
 def test_shapes_of_a_compiled_teacher():
-    torch._dynamo.reset()
-    counters.clear()
     model = build(dict(ALGORITHMS['mlp cls'][1], teacher_compile=dict(backend='aot_eager')))
     model.train()
     data = model.data_preprocessor(batch('cls'), True)

@@ -12,17 +12,10 @@ from tests.reliability.algorithms import ALGORITHMS
 from tests.reliability.two_ranks import assert_moved_alike, optimizer, part, tell, trained
 from tests.small import batch, build, model_config
 
+pytestmark = pytest.mark.usefixtures('no_graph_is_remembered')
 needs_hooks = pytest.mark.skipif(not HOOKS_ARE_COMPILED, reason='refused, see below')
 BACKENDS = ['aot_eager', pytest.param('inductor', marks=pytest.mark.nightly)]
 COMPILED = dict(teacher_compile=dict(backend='aot_eager'))
-
-
-@pytest.fixture(autouse=True)
-def no_graph_is_remembered():
-    torch._dynamo.reset()
-    counters.clear()
-    yield
-    torch._dynamo.reset()
 
 
 def assert_one_graph():
