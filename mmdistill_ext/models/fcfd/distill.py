@@ -148,7 +148,7 @@ class FCFDDistill(LeanTeacherDistill):
              data_samples: Optional[List[BaseDataElement]] = None,
              teacher_inputs: Optional[Tensor] = None) -> LossResults:
         """The student's own losses, the distiller's, and those of FCFD."""
-        count_once(self)
+        count_once(self.student, self.teacher, self.bridges)
         with self.student_net.recording() as student, self.teacher_net.recording() as teacher:
             losses = super().loss(batch_inputs, data_samples, teacher_inputs)
         if not self.distillation_stopped:

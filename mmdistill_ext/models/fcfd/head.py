@@ -140,7 +140,7 @@ class FCFDHead(LeanTeacherDistill):
              data_samples: Optional[List[BaseDataElement]] = None,
              teacher_inputs: Optional[Tensor] = None) -> LossResults:
         """The student's own losses, the distiller's, and those of FCFD."""
-        count_once(self)
+        count_once(self.student, self.teacher, self.bridges)
         with self.records['student'], self.records['teacher']:
             losses = super().loss(batch_inputs, data_samples, teacher_inputs)
         seen = {side: {name: recorder.data_buffer for name, recorder in records.recorders.items()}

@@ -1,13 +1,14 @@
 """Running statistics of BatchNorm layers, kept separately for each path through a network."""
 from contextlib import contextmanager
-from typing import Dict, Iterator, List, Sequence, Tuple
+from functools import partial
+from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...errors import ConfigError
-from ..utils.found_modules import FoundModules
+from ..utils.found_modules import every_module
 
 BUFFERS = ('running_mean', 'running_var', 'num_batches_tracked')
 
@@ -37,19 +38,23 @@ class PathStats(nn.Module):
 
     def __init__(self, paths: Dict[str, Tuple[nn.Module, Sequence[str]]]) -> None:
         super().__init__()
-        self._found: Dict[str, FoundModules] = {}
-        self._unchecked = {path: (model, list(names)) for path, (model, names) in paths.items()}
+        self._runs_through = {path: (model, list(names)) for path, (model, names) in paths.items()}
+        self._unchecked = set(paths)
+        self._finders = {path: partial(self._find, path) for path in paths}
         for path, (model, names) in paths.items():
             layers = {name: model.get_submodule(name) for name in names}
             self.add_module(path, nn.ModuleDict({
                 name.replace('.', '/'): _Stats(layer) for name, layer in layers.items()
                 if isinstance(layer, _BatchNorm) and layer.running_mean is not None}))
-            self._found[path] = FoundModules(
-                model, [key.replace('/', '.') for key in getattr(self, path)])
 
     def layers(self, path: str) -> List[Tuple[nn.Module, '_Stats']]:
         """The BatchNorm layers of ``path``, and what is kept for each."""
-        return list(zip(self._found[path](), getattr(self, path).values()))
+        return every_module(self._runs_through[path][0]).kept(self._finders[path])
+
+    def _find(self, path: str, _: Any) -> List[Tuple[nn.Module, '_Stats']]:
+        model = self._runs_through[path][0]
+        return [(model.get_submodule(name.replace('/', '.')), stats)
+                for name, stats in getattr(self, path).items()]
 
     @contextmanager
     def on(self, path: str) -> Iterator[None]:
@@ -69,7 +74,8 @@ class PathStats(nn.Module):
         if not self.training or path not in self._unchecked:
             yield
             return
-        model, names = self._unchecked.pop(path)
+        self._unchecked.remove(path)
+        model, names = self._runs_through[path]
         layers = {name: model.get_submodule(name) for name in names}
         before = [(name, layer, key, buffer, buffer._version, buffer.clone())
                   for name, layer in layers.items() if not isinstance(layer, _BatchNorm)

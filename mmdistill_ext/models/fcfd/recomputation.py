@@ -10,8 +10,8 @@ from .path_stats import BUFFERS, norms_of
 _current_backward = torch._C._current_graph_task_id
 
 
-def count_once(model: nn.Module) -> None:
-    """Let each BatchNorm layer of ``model`` count a batch in forward only.
+def count_once(*models: nn.Module) -> None:
+    """Let each BatchNorm layer count a batch in forward only.
 
     A recomputed layer would count its batch twice and, since a mixed path has ended by then, the
     batch of a mixed path as one of the pure path. What it returns does not depend on it: in
@@ -21,9 +21,14 @@ def count_once(model: nn.Module) -> None:
     is prepared already is left alone.
 
     Args:
-        model (nn.Module): Student, teacher and bridges.
+        models (nn.Module): Student, teacher and bridges.
     """
-    for layer in every_module(model).kept(norms_of):
+    for model in models:
+        every_module(model).kept(_prepare)
+
+
+def _prepare(modules: List[Tuple[str, nn.Module]]) -> None:
+    for layer in norms_of(modules):
         if _put_aside not in layer._forward_pre_hooks.values():
             layer.register_forward_pre_hook(_put_aside)
 

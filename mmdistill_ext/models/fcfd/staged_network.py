@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ...errors import ConfigError
 from ..utils.dry_run import dry_run, get_module, tiny_images, untouched
-from ..utils.found_modules import FoundModules
+from ..utils.found_modules import every_module
 from ..utils.stages import fcfd_stages
 from .entry import (
     Call,
@@ -60,8 +60,6 @@ class StagedNetwork:
             self._last = self._source_of(output, calls, what)
             self._before = {name for entry in self.entries for name in entry.before}
             self._stage = {feature.name: index for index, feature in enumerate(self.features)}
-            self._names = [*{*self._before, *self._stage, self._last}]
-            self._found = FoundModules(model, self._names)
             self._hooked: Dict[str, nn.Module] = {}
             self._record: Optional[Record] = None  # of a forward that is recorded
             self._path: Optional[_Path] = None  # of one that was entered
@@ -199,7 +197,11 @@ class StagedNetwork:
 
     def _hook(self) -> None:
         """Hook what is new, or has taken the place of another module; hooks stay."""
-        for name, module in zip(self._names, self._found()):
+        every_module(self.model).kept(self._hook_new)
+
+    def _hook_new(self, _: Any) -> None:
+        for name in {*self._before, *self._stage, self._last}:
+            module = self.model.get_submodule(name)
             if self._hooked.get(name) is not module:
                 module.register_forward_hook(partial(self._end, name))
                 self._hooked[name] = module

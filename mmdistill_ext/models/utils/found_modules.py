@@ -1,6 +1,6 @@
-"""Modules looked up by name once, and anew as soon as one was replaced."""
+"""Modules looked up once, and anew as soon as one was replaced."""
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 from torch import nn
 
@@ -20,60 +20,46 @@ def within_a_step() -> Iterator[None]:
 
 
 class FoundModules:
-    """Submodules of a model by name, without a walk through the model in each step.
+    """The modules of a model, itself first, without a walk through it in each step.
 
     SyncBN, among others, puts new modules in the place of old ones after a model is built. Each
     look-up compares what the parents hold now with what they held before.
 
     Args:
         model (nn.Module): Where to look.
-        names (Iterable[str], optional): Names as in ``model.named_modules()``. None (default) for
-            all.
 
     Examples:
         >>> from torch import nn
-        >>> from mmdistill_ext.models.utils.found_modules import FoundModules
+        >>> from mmdistill_ext.models.utils.found_modules import every_module
         >>> model = nn.Sequential(nn.Sequential(nn.ReLU()))
-        >>> found = FoundModules(model, ['0.0'])
+        >>> found = every_module(model)
         >>> model[0][0] = nn.Tanh()
-        >>> found()
-        [Tanh()]
+        >>> found()[-1]
+        Tanh()
     """
 
-    def __init__(self, model: nn.Module, names: Optional[Iterable[str]] = None) -> None:
-        self.model, self.names = model, None if names is None else list(names)
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
         self._find()
 
     def _find(self) -> None:
-        names = self.names
-        if names is None:
-            names = [name for name, _ in self.model.named_modules()]
-        # (parent, key) -> child, of all modules on the way
-        places: Dict[Tuple[int, str], Tuple[Dict[str, Any], str, nn.Module]] = {}
-        self._modules: List[nn.Module] = []
-        for name in names:
-            module = self.model
-            for key in name.split('.') if name else ():
-                parent, module = module, module.get_submodule(key)
-                places[id(parent), key] = (parent._modules, key, module)
-            self._modules.append(module)
-        self._named = list(zip(names, self._modules))
+        self._named = list(self.model.named_modules())
+        self._modules = [module for _, module in self._named]
+        self._parents = [module._modules for module in self._modules]
+        self._children = self._held()
+        self._parameters = [module._parameters for module in self._modules]
         self._kept: Dict[Callable, Any] = {}
         self._kept_for_step: Dict[Callable, Any] = {}
         self._looked_in: Optional[object] = None
-        self._places = [(children, key) for children, key, _ in places.values()]
-        self._children = [child for *_, child in places.values()]
-        self._parameters = [module._parameters for module in self._modules]
+
+    def _held(self) -> List[Optional[nn.Module]]:
+        return [child for children in self._parents for child in children.values()]
 
     def __call__(self) -> List[nn.Module]:
-        """The modules, in the order of the names."""
+        """The modules, in the order of ``model.modules()``."""
         if _step is not None and self._looked_in is _step:
             return self._modules
-        try:
-            same = [children[key] for children, key in self._places] == self._children
-        except KeyError:
-            same = False
-        if not same:
+        if self._held() != self._children:
             self._find()
         self._looked_in = _step
         self._kept_for_step.clear()

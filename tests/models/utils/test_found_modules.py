@@ -14,13 +14,26 @@ def network():
 
 def test_what_was_replaced_is_found_anew():
     model = network()
-    found = FoundModules(model, ['0.1', '', '1'])
-    assert found() == [model[0][1], model, model[1]]
+    found = every_module(model)
     convert_sync_batchnorm(model)
-    assert [type(module) for module in found()] == [
-        nn.SyncBatchNorm, nn.Sequential, nn.SyncBatchNorm]
+    assert found() == list(model.modules())
+    assert [type(module) for module in found()].count(nn.SyncBatchNorm) == 2
     model[0] = nn.Sequential(nn.ReLU(), nn.Tanh())  # the parent, not the module itself
-    assert found() == [model[0][1], model, model[1]]
+    assert found() == list(model.modules())
+    model[0].append(nn.GELU())
+    assert found() == list(model.modules())
+    del model[0][0]
+    assert found() == list(model.modules())
+
+
+def test_a_module_with_two_names_is_found_at_either():
+    model = network()
+    model.add_module('alias', model[1])
+    found = every_module(model)
+    assert found() == list(model.modules())
+    kept = found.kept(lambda modules: model.get_submodule('alias'))
+    model.alias = nn.Tanh()  # under its second name alone
+    assert found() == list(model.modules()) and found()[-1] is model.alias is not kept
 
 
 def test_within_a_step_one_look_is_enough():
