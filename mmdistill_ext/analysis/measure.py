@@ -114,7 +114,8 @@ def saved_bytes(forward: Callable[[], object], model: nn.Module,
     all_saved = []
 
     def pack(tensor):
-        kept.add(saved := _Saved(tensor))
+        # With its graph, an operator's own output would keep the operator, for ever.
+        kept.add(saved := _Saved(tensor.detach()))
         if with_backward:
             all_saved.append(saved)
         return saved

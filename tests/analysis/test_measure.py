@@ -1,5 +1,7 @@
 """What the bench measures, on steps whose cost is known by hand."""
+import gc
 import time
+import weakref
 
 import pytest
 import torch
@@ -51,6 +53,19 @@ def test_saved_bytes_count_what_is_still_kept():
         torch.autograd.grad((x * x).sin().sum(), x)
         return (x * 2).exp()  # saves its result
     assert saved_bytes(forward, nn.Identity(), given=[x]) == 8 * 4 * 4
+
+
+def test_saved_bytes_leave_nothing_behind():
+    """An operator that saves its own result would hold itself, out of the garbage collector's reach."""
+    x, seen = torch.randn(8, 4, requires_grad=True), []
+
+    def forward():
+        hidden = x * 2
+        seen.append(weakref.ref(hidden))
+        return (hidden * hidden).exp()
+    saved_bytes(forward, nn.Identity())
+    gc.collect()
+    assert seen[0]() is None
 
 
 def test_saved_bytes_count_a_storage_once_and_leave_out_parameters():
