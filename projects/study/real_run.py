@@ -2,18 +2,20 @@
 
     python -m projects.study --data cifar100 [--rows student fcfd] [--seeds 3] [--minutes 60]
 
-A run that was cut goes on from its last epoch. Each finished run leaves ``result.json``; all of
+A run that was cut goes on from its last epoch. The same command in a second shell is a second
+process that takes other runs. Each finished run leaves ``result.json``; all of
 them are gathered in docs/results_cifar100.json, from which the study goes on on another machine,
 their logs and the best students in docs/results/cifar100, and the table in docs/results.md.
 """
 import argparse
+import fcntl
 import json
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, List, Optional, Sequence
+from typing import IO, TYPE_CHECKING, Dict, Iterable, List, Optional, Sequence, Tuple
 
 import yaml
 
@@ -84,16 +86,43 @@ def wanted(row: str, seeds: int, known: Dict[str, dict]) -> List['Run']:
 
 def missing(rows: List[str], seeds: int) -> List['Run']:
     """The runs without a result that fits, in the order of the rows."""
-    from projects.study.real_rows import config_of, made_of
     known = results()
-    return [run for row in rows for run in wanted(row, seeds, known)
-            if known.get(run.folder, {}).get('made_of') != made_of(config_of(run, OUT))]
+    return [run for row in rows for run in wanted(row, seeds, known) if not _fits(run, known)]
+
+
+def _fits(run: 'Run', known: Dict[str, dict]) -> bool:
+    from projects.study.real_rows import config_of, made_of
+    return bool(known.get(run.folder, {}).get('made_of') == made_of(config_of(run, OUT)))
+
+
+def lock(path: Path, wait: bool = False) -> Optional[IO]:
+    """Hold a file until it is closed or this process ends; None if another process holds it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = open(path, 'w')
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
+
+
+def claim(runs: Iterable['Run']) -> Optional[Tuple['Run', IO]]:
+    """The first run that no other process is at, and the lock that says that this one is."""
+    for run in runs:
+        held = lock(OUT / run.folder / 'lock')
+        if held and not _fits(run, results()):
+            return run, held
+        if held:
+            held.close()
+    return None
 
 
 def gather() -> None:
     """All results in one file, a line each, the log of each run that was made here, the page."""
     from mmdistill_ext.analysis.runs import read_scalars, write_whole
     from projects.study import real_page
+    held = lock(OUT / 'lock', wait=True)  # two that end at once would write over each other
     found = results()
     lines = [f'"{name}": {json.dumps(result)}' for name, result in sorted(found.items())]
     write_whole(RECORD, '{\n' + ',\n'.join(lines) + '\n}\n')
@@ -107,6 +136,8 @@ def gather() -> None:
     write_whole(LOGS / 'metafile.yml', yaml.safe_dump(dict(Models=published(found)),
                                                       sort_keys=False))
     real_page.write(found, PAGE, README)
+    if held:
+        held.close()
 
 
 def publish(row: str, found: Dict[str, dict]) -> None:
@@ -159,11 +190,13 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     start, failed = time.time(), []
     while True:
         todo = [run for run in missing(args.rows, args.seeds) if run not in failed]
-        if not todo or time.time() - start > 60 * args.minutes:
+        claimed = None if time.time() - start > 60 * args.minutes else claim(todo)
+        if not claimed:
+            if todo:
+                print(f'{len(todo)} runs are left, or another process is at them', flush=True)
             break
-        run, began = todo[0], time.time()
+        (run, held), began = claimed, time.time()
         folder = OUT / run.folder
-        folder.mkdir(parents=True, exist_ok=True)
         with open(folder / 'output.txt', 'a') as output:
             code = subprocess.call(
                 [sys.executable, '-m', 'projects.study.real_run', '--one', json.dumps(run)],
@@ -173,6 +206,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         said = f'FAILED, see {folder}/output.txt' if code else \
             f'{json.loads((folder / "result.json").read_text())["last"]:.2f}'
         print(f'{run.folder}: {said}, {time.time() - began:.0f} s', flush=True)
+        held.close()
         gather()
     return 1 if failed else 0
 

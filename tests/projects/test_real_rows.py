@@ -1,7 +1,10 @@
 """The runs on CIFAR-100: recipes whose schedule is shorter and nothing else, and what they keep."""
 import copy
 import json
+import os
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -160,6 +163,25 @@ def test_what_is_left_to_run_and_the_record(tmp_path, monkeypatch):
     (folder / 'result.json').write_text(json.dumps(dict(result, made_of='of another recipe')))
     assert real_run.missing(['student'], 1) == [Run('student', 0)]
     assert (real_run.LOGS / 'student-0.json').is_file()
+
+
+def test_a_second_process_takes_another_run(tmp_path, monkeypatch):
+    """Two in one folder would write over each other's checkpoints."""
+    monkeypatch.chdir(tmp_path)
+    runs = [Run('student', 0), Run('student', 1)]
+    first, held = real_run.claim(runs)
+    assert first == runs[0]
+    code = ('from projects.study import real_run; from projects.study.real_rows import Run; '
+            f'print(real_run.claim([Run(*run) for run in {[list(run) for run in runs]}])[0].seed)')
+    asked = [sys.executable, '-c', f'import mmdistill_ext; {code}']
+    environment = dict(os.environ, PYTHONPATH=str(HOME))
+    assert subprocess.check_output(asked, env=environment, text=True).split()[-1] == '1'
+    result = dict(made_of=made_of(config_of(first, tmp_path)))
+    (real_run.OUT / first.folder / 'result.json').write_text(json.dumps(result))
+    held.close()
+    again, held = real_run.claim(runs)  # the first is done, the second's process has ended
+    assert again == runs[1]
+    held.close()
 
 
 def record(row, *figures):
