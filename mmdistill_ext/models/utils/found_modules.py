@@ -52,6 +52,10 @@ class FoundModules:
         self._kept_for_step: Dict[Callable, Any] = {}
         self._looked_in: Optional[object] = None
 
+    def __getstate__(self) -> dict:
+        """Of a copy, which keeps nothing: what was made may hold another network."""
+        return dict(vars(self), _kept={}, _kept_for_step={})
+
     def _held(self) -> List[Optional[nn.Module]]:
         return [child for children in self._parents for child in children.values()]
 

@@ -77,3 +77,17 @@ def test_a_copy_finds_its_own():
     assert [*map(id, every_module(other)())] == [*map(id, other.modules())]
     assert [*map(id, every_module(model)())] == [*map(id, model.modules())]
     assert model.state_dict().keys() == network().state_dict().keys()
+
+
+def test_a_copy_does_not_take_along_what_asked():
+    """Path statistics know student and teacher: a copied student would come with its teacher."""
+    class Asking:
+        def __deepcopy__(self, memo):
+            raise AssertionError('copied')
+
+        def first(self, modules):
+            return modules[0]
+    model, asking = network(), Asking()
+    assert every_module(model).kept(asking.first) == ('', model)
+    other = copy.deepcopy(model)
+    assert every_module(other).kept(asking.first) == ('', other)
