@@ -56,7 +56,7 @@ def test_saved_bytes_count_what_is_still_kept():
 
 
 def test_saved_bytes_leave_nothing_behind():
-    """An operator that saves its own result would hold itself, out of the garbage collector's reach."""
+    """An operator that saves its own result would hold itself, out of gc's reach."""
     x, seen = torch.randn(8, 4, requires_grad=True), []
 
     def forward():

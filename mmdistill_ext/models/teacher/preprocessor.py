@@ -106,7 +106,7 @@ class TwoPreprocessors(BaseDataPreprocessor):
             mean, std = (value.flip(0) if flips else value
                          for value in (student.mean, student.std))
             shift = (mean - wanted['mean']) / wanted['std']
-            # The student's channel, times what, plus what; on the host, which no operator waits for.
+            # Of each channel; on the host, so that no operator waits for them.
             self.step = -1 if flips else 1
             self.scales = (std / wanted['std']).flatten().tolist()
             self.shifts = list(shift.flatten().cpu())
