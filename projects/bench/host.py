@@ -63,6 +63,7 @@ def preprocessings() -> Dict[str, Callable[[], object]]:
 
 def host_times(rounds: int) -> Dict[str, List[float]]:
     """Row -> seconds, once for each round."""
+    # First: the threads of a backward would run beside it.
     times = interleaved_times(preprocessings(), 40 * rounds)
     row = fcfd_rows(random_batch('cls', (2, 3, 32, 32)))['FCFD, 4 paths']()
     for _ in range(2):

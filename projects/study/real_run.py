@@ -95,35 +95,57 @@ def _fits(run: 'Run', known: Dict[str, dict]) -> bool:
     return bool(known.get(run.folder, {}).get('made_of') == made_of(config_of(run, OUT)))
 
 
-def lock(path: Path, wait: bool = False) -> Optional[IO]:
-    """Hold a file until it is closed or this process ends; None if another process holds it."""
+def lock(path: Path, wait: bool = True) -> IO:
+    """Hold a file until it is closed, here and in the processes that it was handed to.
+
+    Args:
+        path (Path): The file.
+        wait (bool): Defaults to True: for whoever holds it now. Else that is a BlockingIOError.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     file = open(path, 'w')
     try:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         file.close()
-        return None
+        raise
     return file
 
 
 def claim(runs: Iterable['Run']) -> Optional[Tuple['Run', IO]]:
     """The first run that no other process is at, and the lock that says that this one is."""
     for run in runs:
-        held = lock(OUT / run.folder / 'lock')
-        if held and not _fits(run, results()):
+        try:
+            held = lock(OUT / run.folder / 'lock', wait=False)
+        except BlockingIOError:
+            continue
+        if not _fits(run, results()):
             return run, held
-        if held:
-            held.close()
+        held.close()  # another process has finished it since
     return None
+
+
+def train_apart(run: 'Run', held: IO) -> int:
+    """One run in a process of its own, which holds the lock too: it may outlive this one."""
+    with open(OUT / run.folder / 'output.txt', 'a') as output:
+        return subprocess.call(
+            [sys.executable, '-m', 'projects.study.real_run', '--one', json.dumps(run)],
+            stdout=output, stderr=subprocess.STDOUT, pass_fds=[held.fileno()],
+            env=dict(os.environ, OMP_NUM_THREADS='1'))
 
 
 def gather() -> None:
     """All results in one file, a line each, the log of each run that was made here, the page."""
+    with lock(OUT / 'lock'):  # two that end at once would write over each other
+        found = results()
+        _write_record(found)
+        for row in PUBLISHED:
+            publish(row, found)
+        _write_pages(found)
+
+
+def _write_record(found: Dict[str, dict]) -> None:
     from mmdistill_ext.analysis.runs import read_scalars, write_whole
-    from projects.study import real_page
-    held = lock(OUT / 'lock', wait=True)  # two that end at once would write over each other
-    found = results()
     lines = [f'"{name}": {json.dumps(result)}' for name, result in sorted(found.items())]
     write_whole(RECORD, '{\n' + ',\n'.join(lines) + '\n}\n')
     LOGS.mkdir(parents=True, exist_ok=True)
@@ -131,13 +153,14 @@ def gather() -> None:
         log = '\n'.join(map(json.dumps, read_scalars(path.parent)))
         name = f'{path.parents[1].name}-{path.parent.name.replace("seed-", "")}.json'
         write_whole(LOGS / name, f'{log}\n')
-    for row in PUBLISHED:
-        publish(row, found)
+
+
+def _write_pages(found: Dict[str, dict]) -> None:
+    from mmdistill_ext.analysis.runs import write_whole
+    from projects.study import real_page
     write_whole(LOGS / 'metafile.yml', yaml.safe_dump(dict(Models=published(found)),
                                                       sort_keys=False))
     real_page.write(found, PAGE, README)
-    if held:
-        held.close()
 
 
 def publish(row: str, found: Dict[str, dict]) -> None:
@@ -196,11 +219,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
                 print(f'{len(todo)} runs are left, or another process is at them', flush=True)
             break
         (run, held), began = claimed, time.time()
-        folder = OUT / run.folder
-        with open(folder / 'output.txt', 'a') as output:
-            code = subprocess.call(
-                [sys.executable, '-m', 'projects.study.real_run', '--one', json.dumps(run)],
-                stdout=output, stderr=subprocess.STDOUT, env=dict(os.environ, OMP_NUM_THREADS='1'))
+        folder, code = OUT / run.folder, train_apart(run, held)
         if code:
             failed.append(run)
         said = f'FAILED, see {folder}/output.txt' if code else \

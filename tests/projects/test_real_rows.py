@@ -184,6 +184,24 @@ def test_a_second_process_takes_another_run(tmp_path, monkeypatch):
     held.close()
 
 
+def test_a_run_that_outlives_who_started_it_is_still_claimed(tmp_path, monkeypatch):
+    """A study that was killed leaves its run behind, which goes on writing checkpoints."""
+    monkeypatch.chdir(tmp_path)
+    run = Run('student', 0)
+    _, held = real_run.claim([run])
+    with monkeypatch.context() as patch:  # the run sleeps; how it is started is the study's
+        patch.setattr(real_run.subprocess, 'call', lambda _, **how: subprocess.Popen(
+            [sys.executable, '-c', 'import time; time.sleep(600)'], **how))
+        process = real_run.train_apart(run, held)
+    held.close()
+    claimed = real_run.claim([run])
+    process.kill()
+    process.wait()
+    assert claimed is None
+    _, held = real_run.claim([run])
+    held.close()
+
+
 def record(row, *figures):
     return {f'{row}/seed-{seed}': dict(row=row, seed=seed, last=last, best=last + 1, step=.1)
             for seed, last in enumerate(figures)}
