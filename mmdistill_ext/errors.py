@@ -79,3 +79,17 @@ def whole(what: str, value: Any, least: int = 1) -> int:
     if type(value) is not int or value < least:
         raise ConfigError(f'{what} is a whole number from {least}, found {value!r}')
     return value
+
+
+def one_of_types(field: str, value: Any, *types: type) -> Any:
+    """``value`` itself where it is of one of the types.
+
+    Args:
+        field (str): What a config calls it.
+        value: What the user wrote.
+        types (type): What it may be.
+    """
+    if not isinstance(value, types):
+        expected = ' or '.join(kind.__name__ for kind in types)
+        raise ConfigError(f'{field} is a {expected}, found {value!r}')
+    return value

@@ -1,17 +1,20 @@
 """What ``tools/train.py`` and ``tools/test.py`` have in common, with MMRazor's option names."""
 import argparse
+import difflib
 import inspect
+import logging
 import os
 import shutil
 import signal
 import sys
 import time
-from typing import Any, Callable, Optional, Sequence
+from typing import Any, Callable, Optional, Sequence, Set
 
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.hooks import CheckpointHook
+from mmengine.logging import print_log
 from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings, is_installed
 from mmrazor.utils import register_all_modules
@@ -25,8 +28,8 @@ TEST = ('test_dataloader', 'test_cfg', 'test_evaluator')
 GUARDS = ('SameClassesHook', 'FiniteLossHook')
 # Read by mmengine from the config itself, beside the arguments of its Runner.
 CONFIG_KEYS = ('default_scope', 'custom_imports', 'env_cfg', 'find_unused_parameters', 'sync_bn',
-               'model_wrapper_cfg', 'compile', 'activation_checkpointing', 'tta_model',
-               'tta_pipeline')
+               'model_wrapper_cfg', 'compile', 'activation_checkpointing',
+               'efficient_conv_bn_eval', 'tta_model', 'tta_pipeline')
 
 
 class Options(DictAction):
@@ -67,6 +70,7 @@ def load_config(args: argparse.Namespace, needs: Sequence[str]) -> Config:
         what = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
         raise ConfigError(f'{args.config}: {type(error).__name__}: {what}') from error
     _merge(cfg, args.cfg_options or {})
+    check_names(cfg, args.config)
     check_packages(cfg._cfg_dict)
     cfg.launcher = args.launcher
     for key in ('model', *needs):
@@ -80,8 +84,27 @@ def load_config(args: argparse.Namespace, needs: Sequence[str]) -> Config:
     return cfg
 
 
+def known_names() -> Set[str]:
+    """What mmengine reads in a config."""
+    return {*inspect.signature(Runner.__init__).parameters, *CONFIG_KEYS}
+
+
+def check_names(cfg: Config, path: str) -> None:
+    """Stop at a name that is nearly one that mmengine reads, which takes it for a variable.
+
+    Where the config has both, as some of the libraries' own, a warning will do.
+    """
+    known = known_names()
+    for name in {*cfg} - known:
+        for meant in difflib.get_close_matches(name, known, n=1, cutoff=.9):
+            line = f'{path}: nothing reads {name!r}; did you mean {meant!r}?'
+            if meant not in cfg:
+                raise ConfigError(line)
+            print_log(line, level=logging.WARNING)
+
+
 def _merge(cfg: Config, options: dict) -> None:
-    known = {*cfg, *inspect.signature(Runner.__init__).parameters, *CONFIG_KEYS}
+    known = {*cfg, *known_names()}
     for key in options:
         top = key.split('.')[0]
         if top not in known:

@@ -15,6 +15,9 @@ from urllib.error import URLError
 from ..errors import ConfigError, NumbersError, nearest
 
 OURS = Path(__file__).parents[1]
+# Where MMRazor checks its form of a distiller, and mmdet and mmseg decay the learning rate.
+DISTILLER = 'distillers/configurable_distiller.py'
+LAYER_DECAY = 'optimizers/layer_decay_optimizer_constructor.py'
 EXIT_CODE = 2
 
 
@@ -89,6 +92,16 @@ def one_line_message(error: BaseException) -> Optional[str]:
         cfg = next(f.f_locals['cfg'] for f in reversed(frames)
                    if f.f_code.co_name == 'build_from_cfg')
         line = f'a part of the config has no type: {dict(cfg)}'
+        if 'mean' in cfg:
+            line += ("; mmpretrain's data_preprocessor beside the model is for a plain model: "
+                     'data_preprocessor=None there, and _base_.data_preprocessor in architecture '
+                     'and teacher')
+    elif isinstance(error, (AssertionError, TypeError)) and last.match(DISTILLER):
+        line = f'distiller: {message}'
+    elif isinstance(error, AttributeError) and any(
+            Path(frame.f_code.co_filename).match(LAYER_DECAY) for frame in frames):
+        line = (f'optim_wrapper.constructor: {message}; it counts layers by the names of a model '
+                'alone and is not for distillation; expected another constructor')
     elif isinstance(error, TypeError):
         line = _wrong_argument(message, frames)
     elif isinstance(error, ValueError) and message.startswith('end should be larger than begin'):

@@ -93,6 +93,16 @@ def fcfd(kind, teacher='_base_.model.teacher', **fields):
             f'architecture=_base_.model.architecture, teacher={teacher}, **{fields})')
 
 
+def own_form(mapping):
+    """A loss in MMRazor's own form, beside a link."""
+    mappings = dict(loss_kd=mapping) if mapping else {}
+    return ('recorders = dict(fc=dict(type="ModuleOutputs", source="head.fc"))\n'
+            'model = dict(distiller=dict(student_recorders=recorders, teacher_recorders=recorders, '
+            f'distill_losses=dict(loss_kd=dict(type="KLDivergence")), '
+            f'loss_forward_mappings={mappings}))')
+
+
+FC = dict(recorder='fc', from_student=True)
 WRN = 'dict(type="CIFARWideResNet", depth=10, widen_factor=1)'
 WRN_HEAD = 'dict(type="LinearClsHead", num_classes=2, in_channels=64)'
 
@@ -118,6 +128,8 @@ CASES = {
     'option brackets': (options('a=[1,(2]'), '--cfg-options KEY: ', ['[1,(2]']),
     'option imports': (options('custom_imports.imports=not_there_at_all'),
                        '--cfg-options KEY: ', ['custom_imports', 'not_there_at_all']),
+    'name of a field': ('find_unused_parameter = True',
+                        'FILE: nothing reads NAME; did you mean', ["'find_unused_parameters'"]),
     'amp': (['toy.py', '--amp'], '--amp needs a GPU', []),
     'algorithm': (options('model.type=LeanTeacherDistil'),
                   'type NAME is not in the SCOPE::REGISTRY registry',
@@ -132,11 +144,49 @@ CASES = {
              'type NAME is not in the SCOPE::REGISTRY registry', ["'LogerHook'", "'LoggerHook'"]),
     'no type': (options('default_hooks.timer.interval=3'), 'a part of the config has no type',
                 ["{'interval': 3}"]),
+    'normalisation beside the model': (
+        'data_preprocessor = dict(mean=[120.] * 3, std=[60.] * 3, to_rgb=True)',
+        "a part of the config has no type: DICT; mmpretrain's data_preprocessor beside the model",
+        ["'mean'", 'data_preprocessor=None']),
+    'layer-wise decay': (
+        'optim_wrapper = dict(constructor="mmseg.LearningRateDecayOptimizerConstructor", '
+        'paramwise_cfg=dict(num_layers=4, decay_rate=.9))',
+        'optim_wrapper.constructor: ERROR; it counts layers by the names of a model alone',
+        ['LeanTeacherDistill', "'backbone'"]),
     'argument': (options(f'{BACKBONE}.depht=18'), 'CLASS has no argument NAME',
                  ["'depht'", "'depth'"]),
     'data': (options('train_dataloader.dataset.data_root=/data/not/here'),
              'No such file or directory', ['/data/not/here']),
     'load_from': (options('load_from=gone.pth'), 'PATH can not be found', ['gone.pth']),
+    'load_from of a student alone': (
+        options('load_from=good.pth'), 'load_from: CLASS has its student under',
+        ['LeanTeacherDistill', "'architecture.'", "'backbone.conv1.weight'", 'init_cfg']),
+    'load_from of a student alone, Tf-FD': (
+        'model = dict(_delete_=True, _scope_="mmrazor", type="TeacherFreeDistill", '
+        'architecture=_base_.model.architecture, distiller=dict(type="LinkDistiller", links=dict('
+        'loss_intra=dict(student="backbone.layer4", loss=dict(type="TfFDIntraLoss", '
+        'form="released")))))\nload_from = "good.pth"',
+        'load_from: CLASS has its student under', ['TeacherFreeDistill', 'init_cfg']),
+    'kind of a field': (options('model.distiller=LinkDistiller'), 'FIELD is a KIND, found',
+                        ["distiller is a dict, found 'LinkDistiller'"]),
+    'kind of the student': (options('model.architecture=student.py'), 'FIELD is a KIND, found',
+                            ["architecture is a dict or BaseModel, found 'student.py'"]),
+    'kind of stages': (
+        fcfd('FCFDDistill', student_stages='backbone.layer4'), 'FIELD is a KIND, found',
+        ["student_stages is a list or tuple, found 'backbone.layer4'"]),
+    'kind of paths': (fcfd('FCFDDistill', paths=2), 'FIELD is a KIND, found',
+                      ['paths is a dict, found 2']),
+    'kind of a loss': (fcfd('FCFDDistill', loss_kd=2), 'FIELD is a KIND, found',
+                       ['loss_kd is a dict, found 2']),
+    'loss without mapping': (
+        own_form(None), 'distill_losses: NAME is not in loss_forward_mappings', ["'loss_kd'"]),
+    'mapping of a feature with itself': (
+        own_form(dict(preds_S=FC, preds_T=FC)),
+        'loss_forward_mappings: NAME compares a feature with itself',
+        ["'loss_kd'", 'from_student=False']),
+    'mapping of an argument that is not there': (
+        own_form(dict(preds_S=FC, preds=FC)), 'distiller: ',
+        ['preds is not in the signature of KLDivergence forward']),
 
     'teacher missing': (teacher('gone.pth'), 'teacher_ckpt PATH cannot be loaded', ['gone.pth']),
     'teacher truncated': (teacher('cut.pth'), 'PATH is no checkpoint, or one that was cut short',
@@ -275,6 +325,10 @@ CASES = {
         'link NAME: unknown field FIELD; did you mean', ["'conector'", "'connector'"]),
     'link without loss': (options(f'{LINK}.loss=None'), 'link NAME: the field FIELD is missing',
                           ["'loss'"]),
+    'link without teacher': (
+        options(f'{LINK}.teacher=None', f'{LINK}.connector=None'),
+        'link NAME: the field FIELD is missing',
+        ["'teacher'", 'FeatureL2Loss compares s_feature and t_feature']),
     'link loss': (options(f'{LINK}.loss.type=FeatureL3Loss'),
                   'link NAME: loss TYPE is not registered', ["'FeatureL2Loss'"]),
     'link size of a connector': (

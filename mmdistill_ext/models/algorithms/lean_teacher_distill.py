@@ -1,5 +1,6 @@
 """A frozen teacher that costs no more than it must."""
 import copy
+import logging
 from contextlib import nullcontext
 from typing import Callable, Dict, Iterable, List, Optional, Sequence, Union
 
@@ -15,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_map
 
-from ...errors import ConfigError
+from ...errors import ConfigError, one_of_types
 from ..distillers import LinkDistiller
+from ..distillers.mappings import check_mappings
 from ..distillers.step_checks import check_own_losses
 from ..teacher.build import DTYPES, build_teacher, in_format, is_headless
 from ..teacher.cast_weights import CastWeights
@@ -27,14 +29,15 @@ from ..teacher.fuse import fuse
 from ..teacher.inherit import Inheritance
 from ..teacher.input_size import check_places, one_line_if_size, set_input_size
 from ..teacher.options import TeacherOptions
-from ..teacher.preprocessor import preprocessor_for
+from ..teacher.preprocessor import preprocessor_for, say_if_raw
 from ..teacher.saving import own_teacher, without_teacher
 from ..utils.dry_run import dry_run, recorded_places
 from ..utils.memory_format import channels_last, lay_out, student_in_channels_last
+from .for_student import ForStudent, refuse_other_names
 
 
 @MODELS.register_module()
-class LeanTeacherDistill(SingleTeacherDistill):
+class LeanTeacherDistill(ForStudent, SingleTeacherDistill):
     """A drop-in for ``SingleTeacherDistill`` and ``FpnTeacherDistill``.
 
     The teacher runs without gradient up to the last feature that the distiller reads, is loaded
@@ -70,7 +73,8 @@ class LeanTeacherDistill(SingleTeacherDistill):
             from the teacher's weights where names and shapes agree.
         student_channels_last (bool): Run the student in the channels_last memory format, which
             some processors and GPUs gain by. Defaults to False.
-        student_trainable (bool): As in ``SingleTeacherDistill``. Defaults to True.
+        student_trainable (bool): False runs the student without gradient, so that connectors
+            train and it does not. Defaults to True.
         calculate_student_loss (bool): As in ``SingleTeacherDistill``. Defaults to True.
         teacher_module_inplace (bool): Ignored unless False, which turns ``inplace`` off in every
             module of the teacher as MMRazor does. Defaults to True.
@@ -104,6 +108,8 @@ class LeanTeacherDistill(SingleTeacherDistill):
                  calculate_student_loss: bool = True,
                  module_inplace: bool = True,
                  **kwargs) -> None:
+        one_of_types('distiller', distiller, dict)
+        one_of_types('architecture', kwargs.get('architecture'), dict, BaseModel)
         options = TeacherOptions.take_from(kwargs)
         # Not SingleTeacherDistill's own: it loads the teacher without looking at what did not fit.
         BaseAlgorithm.__init__(self, module_inplace=module_inplace, **kwargs)
@@ -113,6 +119,9 @@ class LeanTeacherDistill(SingleTeacherDistill):
         self.teacher_dtype = options.teacher_dtype
         self.save_teacher = options.is_saved
         self.student_trainable = student_trainable
+        if not student_trainable:
+            print_log('student_trainable=False: nothing of the student will train',
+                      logger='current', level=logging.WARNING)
         self.calculate_student_loss = calculate_student_loss
         self.distillation_stopped = False  # MMRazor's StopDistillHook sets it
 
@@ -130,12 +139,15 @@ class LeanTeacherDistill(SingleTeacherDistill):
             set_input_size(self.teacher, options.teacher_size)
         self.inheritance = Inheritance(inherit, self.student, self.teacher)  # before it is fused
         own = self.data_preprocessor  # type: ignore[has-type]
+        say_if_raw(own)
         self.data_preprocessor = preprocessor_for(
             own, getattr(self.teacher, 'data_preprocessor', None))
         self.distiller = MODELS.build(distiller)
+        check_mappings(self.distiller)
         self._prepare(options)
         self._register_state_dict_hook(without_teacher)
-        self._register_load_state_dict_pre_hook(own_teacher, with_module=True)
+        for before_loading in (refuse_other_names, own_teacher):
+            self._register_load_state_dict_pre_hook(before_loading, with_module=True)
 
     def _prepare(self, options: TeacherOptions) -> None:
         """Bring the teacher into the form it trains in, and attach what reads both networks.

@@ -1,20 +1,23 @@
 """A student that teaches itself, through links."""
 from typing import List, Optional
 
+from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement
 from mmrazor.models.algorithms import SelfDistill
 from mmrazor.models.algorithms.base import LossResults
 from mmrazor.registry import MODELS
 from torch import Tensor
 
-from ...errors import ConfigError
+from ...errors import ConfigError, one_of_types
 from ..distillers import LinkDistiller
 from ..distillers.step_checks import check_own_losses
+from ..teacher.preprocessor import say_if_raw
 from ..utils.memory_format import student_in_channels_last
+from .for_student import ForStudent, refuse_other_names
 
 
 @MODELS.register_module()
-class TeacherFreeDistill(SelfDistill):
+class TeacherFreeDistill(ForStudent, SelfDistill):
     """``SelfDistill`` with links: the student's features are recorded once and nothing is added.
 
     Args:
@@ -26,21 +29,26 @@ class TeacherFreeDistill(SelfDistill):
             some processors and GPUs gain by. Defaults to False.
 
     Examples:
+        >>> stages = ['backbone.layer2', 'backbone.layer3', 'backbone.layer4']
         >>> model = dict(
         ...     _scope_='mmrazor', type='TeacherFreeDistill',
         ...     architecture=dict(
         ...         cfg_path='mmpretrain::resnet/resnet18_8xb32_in1k.py', pretrained=False),
         ...     distiller=dict(type='LinkDistiller', links=dict(
-        ...         loss_intra=dict(student='backbone.layer4', loss='TfFDIntraLoss'),
-        ...         loss_inter=dict(
-        ...             student=['backbone.layer2', 'backbone.layer3', 'backbone.layer4'],
-        ...             loss=dict(type='TfFDInterLoss', loss_weight=1e-3)))))
+        ...         loss_intra=dict(student=stages, loss=dict(
+        ...             type='TfFDIntraLoss', form='released', loss_weight=8e-4)),
+        ...         loss_inter=dict(student=stages, loss=dict(
+        ...             type='TfFDInterLoss', form='released', loss_weight=5e-4)))))
     """
 
     def __init__(self, distiller: dict, module_inplace: bool = True,
                  student_channels_last: bool = False, **kwargs) -> None:
+        one_of_types('distiller', distiller, dict)
+        one_of_types('architecture', kwargs.get('architecture'), dict, BaseModel)
         super().__init__(distiller=distiller, module_inplace=module_inplace, **kwargs)
+        say_if_raw(self.data_preprocessor)
         student_in_channels_last(self.student, student_channels_last)
+        self._register_load_state_dict_pre_hook(refuse_other_names, with_module=True)
         if not isinstance(self.distiller, LinkDistiller):
             raise ConfigError('TeacherFreeDistill: distiller is a LinkDistiller, found '
                               f'{type(self.distiller).__name__}')

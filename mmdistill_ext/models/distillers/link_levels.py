@@ -202,6 +202,9 @@ def check_signature(link: Link, loss: nn.Module) -> None:
                 if parameter.default is Parameter.empty
                 and parameter.kind is Parameter.POSITIONAL_OR_KEYWORD]
     given = 2 if link.teacher else 1
+    if len(required) == 2 and not link.teacher:
+        raise ConfigError(f"link {link.name!r}: the field 'teacher' is missing: "
+                          f'{type(loss).__name__} compares {" and ".join(required)}')
     if len(required) > given:
         raise ConfigError(
             f'link {link.name!r}: {type(loss).__name__} also needs {", ".join(required[given:])}, '

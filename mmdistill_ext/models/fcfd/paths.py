@@ -5,7 +5,7 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Union
 from mmengine.dist import broadcast_object_list
 from mmengine.logging import MessageHub
 
-from ...errors import ConfigError, nearest
+from ...errors import ConfigError, nearest, one_of_types
 
 DIRECTIONS = ('s2t', 't2s')
 FIELDS = ('num', 'positions', 'k_min', 'directions')
@@ -73,7 +73,7 @@ class PathSampler:
     @classmethod
     def from_config(cls, stages: int, config: dict) -> 'PathSampler':
         """From the field ``paths`` of an algorithm."""
-        for key in config:
+        for key in one_of_types('paths', config, dict):
             if key not in FIELDS:
                 raise ConfigError(f'paths has no field {key!r}; {nearest(key, FIELDS)}')
         return cls(stages, **config)

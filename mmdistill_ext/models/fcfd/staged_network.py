@@ -7,7 +7,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tu
 import torch
 from torch import Tensor, nn
 
-from ...errors import ConfigError
+from ...errors import ConfigError, one_of_types
 from ..utils.dry_run import dry_run, get_module, tiny_images, untouched
 from ..utils.found_modules import every_module
 from ..utils.stages import fcfd_stages
@@ -48,6 +48,8 @@ class StagedNetwork:
     def __init__(self, model: nn.Module, stages: Optional[Sequence[str]] = None,
                  what: str = 'stages') -> None:
         self.model = model
+        if stages is not None:
+            one_of_types(what, stages, list, tuple)
         ends = list(stages or fcfd_stages(model.backbone, what))
         for name in ends:
             get_module(model, name, what)

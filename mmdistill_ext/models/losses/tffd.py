@@ -1,6 +1,8 @@
 """Tf-FD, distillation without a teacher (docs/tffd.md): the paper's form and the released one."""
+import logging
 from typing import Any, Iterable, List, Optional
 
+from mmengine.logging import print_log
 from mmrazor.registry import MODELS
 from torch import Tensor, nn
 
@@ -19,9 +21,14 @@ class _TfFDLoss(nn.Module):
     least = 1  # layers
     takes_maps_only = True  # a link makes maps of tokens where it can
 
-    def __init__(self, form: str, distance: Optional[str], loss_weight: float,
+    def __init__(self, form: Optional[str], distance: Optional[str], loss_weight: float,
                  **of_paper: Any) -> None:
         super().__init__()
+        if form is None:
+            form = 'paper'
+            print_log(f"{type(self).__name__}: form is not given, and 'paper' is taken, thousands "
+                      "of times the size of 'released', which the published weights belong to",
+                      logger='current', level=logging.WARNING)
         self.form = self._one_of('form', form, FORMS)
         for field, value in dict(distance=distance, **of_paper).items():
             if form == 'released' and value is not None:
@@ -61,8 +68,9 @@ class TfFDIntraLoss(_TfFDLoss):
     """Within a layer, strong channels teach weak ones.
 
     Args:
-        form (str): 'paper' (default) is the paper's equation (2), 'released' what its authors' code
-            computes, which is thousands of times smaller.
+        form (str, optional): 'paper' is the paper's equation (2), 'released' what its authors' code
+            computes, which is thousands of times smaller and what the published weights belong to.
+            None (default) is 'paper', with a warning.
         p (float, optional): Of the paper's form: channels are ranked by their l_p norm. None
             (default) is 2.
         rank (str, optional): Of the paper's form: 'sample' ranks the channels of each sample,
@@ -83,7 +91,7 @@ class TfFDIntraLoss(_TfFDLoss):
     """
 
     def __init__(self,
-                 form: str = 'paper',
+                 form: Optional[str] = None,
                  p: Optional[float] = None,
                  rank: Optional[str] = None,
                  distance: Optional[str] = None,
@@ -119,8 +127,9 @@ class TfFDInterLoss(_TfFDLoss):
     """Deep layers teach shallow ones.
 
     Args:
-        form (str): 'paper' (default) is the paper's equation (3), 'released' what its authors' code
-            computes, which is thousands of times smaller.
+        form (str, optional): 'paper' is the paper's equation (3), 'released' what its authors' code
+            computes, which is thousands of times smaller and what the published weights belong to.
+            None (default) is 'paper', with a warning.
         pairs (str): 'dense' takes every pair of layers, 'residual' neighbours only. Defaults to
             'dense'.
         distance (str, optional): Of the paper's form: 'l2', 'AT', 'SP' or 'ICKD', between the
@@ -139,7 +148,7 @@ class TfFDInterLoss(_TfFDLoss):
     least = 2
 
     def __init__(self,
-                 form: str = 'paper',
+                 form: Optional[str] = None,
                  pairs: str = 'dense',
                  distance: Optional[str] = None,
                  loss_weight: float = 1.0) -> None:

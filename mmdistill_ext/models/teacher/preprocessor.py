@@ -1,10 +1,12 @@
 """One batch, normalised once for the student and once for a teacher that wants it otherwise."""
 import copy
+import logging
 import random
 from typing import Any, List, Optional, Sequence, Union
 
 import numpy as np
 import torch
+from mmengine.logging import print_log
 from mmengine.model import BaseDataPreprocessor
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
@@ -28,6 +30,20 @@ def _settings(preprocessor: nn.Module) -> dict:
 
 def _equal(a, b) -> bool:
     return torch.equal(a, b) if torch.is_tensor(a) and torch.is_tensor(b) else a is b or a == b
+
+
+def say_if_raw(student: nn.Module) -> None:
+    """Warn where a classifier's images stay as they were loaded: it was likely forgotten.
+
+    mmpretrain's configs state the normalisation beside the model, and the model goes without.
+    """
+    kind = type(student).__name__
+    if kind == 'ClsDataPreprocessor' and not student._enable_normalize:
+        print_log(f"the student's data_preprocessor ({kind}) states no mean and std: images go in "
+                  'as they are loaded, 0 to 255, unless the pipeline normalises them; '
+                  "mmpretrain's configs state it beside the model, expected in architecture and "
+                  'teacher: data_preprocessor=_base_.data_preprocessor', logger='current',
+                  level=logging.WARNING)
 
 
 def preprocessor_for(student: nn.Module, teacher: Optional[nn.Module]) -> nn.Module:
@@ -111,18 +127,26 @@ class TwoPreprocessors(BaseDataPreprocessor):
             self.scales = (std / wanted['std']).flatten().tolist()
             self.shifts = list(shift.flatten().cpu())
 
+    @property
+    def batch_augments(self) -> Any:
+        """The student's; mmpretrain's SwitchRecipeHook sets it."""
+        return getattr(self.student, 'batch_augments', None)
+
+    @batch_augments.setter
+    def batch_augments(self, augments: Any) -> None:
+        self.student.batch_augments = self.teacher.batch_augments = augments
+
     def forward(self, data: dict, training: bool = False) -> dict:
         """Preprocess for the student and, in training, for the teacher."""
         if not training:
             return self.student(data, False)
-        if self.renormalises:
+        if self.renormalises and not self.batch_augments:
             own = self.student(data, True)
             return dict(own, teacher_inputs=self.renormalised(own['inputs'], data['inputs']))
         random_state = random.getstate(), np.random.get_state(), torch.get_rng_state()
         # Preprocessors write into the data samples: the student's copy is the one that counts.
-        augments = getattr(self.student, 'batch_augments', None)
-        samples = (copy.deepcopy if augments else _with_own_fields)(data.get('data_samples'))
-        teacher_data = self.teacher(dict(data, data_samples=samples), True)
+        copied = copy.deepcopy if self.batch_augments else _with_own_fields
+        teacher_data = self.teacher(dict(data, data_samples=copied(data.get('data_samples'))), True)
         random.setstate(random_state[0])
         np.random.set_state(random_state[1])
         torch.set_rng_state(random_state[2])
@@ -154,7 +178,7 @@ def _only_normalises_otherwise(student: nn.Module, wanted: dict) -> bool:
     if getattr(student, 'mean', None) is not None and len(student.mean) == 3:
         may_differ += CHANNEL_ORDER
     return (f'{kind.__module__.split(".")[0]}.{kind.__name__}' in KNOWN
-            and not getattr(student, 'batch_augments', None) and own.keys() == wanted.keys()
+            and own.keys() == wanted.keys()
             and all(name in may_differ or _equal(own[name], wanted[name]) for name in own))
 
 

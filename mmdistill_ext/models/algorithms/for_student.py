@@ -1,0 +1,38 @@
+"""What an algorithm does in its student's place, for tools that know of plain models alone."""
+from typing import Any
+
+from mmrazor.models.algorithms.base import BaseAlgorithm
+
+from ...checkpoints.student import PREFIX
+from ...errors import ConfigError
+
+# What hooks look for in a model: mmdet's YOLOXModeSwitchHook, mmpretrain's SwitchRecipeHook and
+# margin hooks. Not the backbone: by it mmdet's and mmseg's layer-wise decay would go on, and count
+# layers by names that are others here.
+HEADS = ('bbox_head', 'head')
+
+
+class ForStudent:
+    """Gives the student's head to hooks, and the depth of its layers to layer-wise decay."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)  # type: ignore[misc]
+        except AttributeError:
+            if name not in (*HEADS, 'get_layer_depth'):
+                raise
+        found = getattr(super().__getattr__('architecture'), name)  # type: ignore[misc]
+        if name in HEADS:
+            return found
+        # What stands beside the student has no depth, which mmpretrain takes for the top.
+        return lambda weight: found(weight.removeprefix(PREFIX))
+
+
+def refuse_other_names(module: BaseAlgorithm, state_dict: dict, prefix: str, *_: Any) -> None:
+    """mmengine goes on where nothing of a checkpoint fits, as of one of the student alone."""
+    keys = [key.removeprefix(prefix) for key in state_dict if key.startswith(prefix)]
+    if keys and not any(key.startswith(PREFIX) for key in keys):
+        raise ConfigError(
+            f'load_from: {type(module).__name__} has its student under {PREFIX!r}, and the '
+            f'checkpoint has {keys[0]!r}; for weights of the student alone: load_from=None, '
+            "architecture=dict(..., init_cfg=dict(type='Pretrained', checkpoint=...))")
