@@ -44,7 +44,8 @@ class RealRow:
 ROWS: Dict[str, RealRow] = dict(  # in the order in which they are run
     student=RealRow('student alone, ResNet-20', FCFD, '69.06', alone=True),
     fcfd=RealRow('FCFD, 2 paths', FCFD, '71.96'),
-    kd=RealRow('KD', 'configs/fcfd/cls/fcfd-kd_resnet56_resnet20_1xb64_cifar100.py', '70.66'),
+    kd=RealRow('KD', 'configs/fcfd/cls/fcfd-kd_resnet56_resnet20_1xb64_cifar100.py',
+               "70.66 (CRD's)"),
     tffd=RealRow('Tf-FD, released', TFFD, '70.62', alone_row='student_tffd'),
     mlp=RealRow('channel MLP', 'configs/mlp/cls/mlp_backbone_resnet56_resnet20_1xb64_cifar100.py',
                 values=FACTORS),
@@ -121,7 +122,8 @@ def config_of(run: Run, work_dir: Path, epochs: int = EPOCHS) -> Config:
     if row.alone:
         config.model, hooks = config.model.architecture, []
     config.custom_hooks = [*hooks, dict(type='mmrazor.EpochSeedHook')]
-    config.default_hooks.checkpoint = dict(type='CheckpointHook', interval=1, max_keep_ckpts=1)
+    config.default_hooks.checkpoint = dict(
+        type='mmrazor.WholeCheckpointHook', interval=1, max_keep_ckpts=1)  # it may be killed
     config.default_hooks.logger.interval = 100
     config.randomness = dict(seed=run.seed)
     config.work_dir = str(work_dir)
