@@ -1,4 +1,5 @@
 """What an algorithm does in its student's place, for tools that know of plain models alone."""
+from itertools import chain
 from typing import Any
 
 from mmrazor.models.algorithms.base import BaseAlgorithm
@@ -31,7 +32,8 @@ class ForStudent:
 def refuse_other_names(module: BaseAlgorithm, state_dict: dict, prefix: str, *_: Any) -> None:
     """mmengine goes on where nothing of a checkpoint fits, as of one of the student alone."""
     keys = [key.removeprefix(prefix) for key in state_dict if key.startswith(prefix)]
-    if keys and not any(key.startswith(PREFIX) for key in keys):
+    own = {name for name, _ in chain(module.named_parameters(), module.named_buffers())}
+    if keys and not own & {*keys}:
         raise ConfigError(
             f'load_from: {type(module).__name__} has its student under {PREFIX!r}, and the '
             f'checkpoint has {keys[0]!r}; for weights of the student alone: load_from=None, '

@@ -263,12 +263,13 @@ def test_its_whole_forward_runs_where_a_function_is_read():
     model = build(dict(
         type='LeanTeacherDistill', architecture=model_config('det'), teacher=VIT,
         random_teacher=True, distiller=dict(
-            type='ConfigurableDistiller', student_recorders=dict(map=record),
+            type='ConfigurableDistiller', student_recorders=dict(
+                map=record, inner=dict(record, source='backbone.layer3.1.conv2')),
             teacher_recorders=dict(grid=dict(
                 type='FunctionOutputs',
                 source='mmpretrain.models.backbones.vision_transformer.resize_pos_embed')),
             distill_losses=dict(loss_map=dict(type='L2Loss')),
             loss_forward_mappings=dict(loss_map=dict(
                 s_feature=dict(from_student=True, recorder='map'),
-                t_feature=dict(from_student=True, recorder='map')))))).train()
+                t_feature=dict(from_student=True, recorder='inner')))))).train()
     assert 'student.loss_cls' in step(model, batch('det'))
