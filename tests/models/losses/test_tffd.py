@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from mmrazor.registry import MODELS
 
 from mmdistill_ext.errors import ConfigError
@@ -478,3 +479,19 @@ def test_half_precision_gradients_are_rounded_once_more_at_most(kind, form, dtyp
         if exact is not None:
             assert own.dtype == dtype
             assert (own - exact).abs().max() < 2 * torch.finfo(dtype).eps * exact.abs().max()
+
+
+@pytest.mark.parametrize('kind', [TfFDIntraLoss, TfFDInterLoss])
+def test_a_form_that_is_not_given_is_said(kind, caplog):
+    """The published weights belong to the other one, which is thousands of times smaller."""
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    try:
+        assert kind().form == 'paper'
+        said, = caplog.messages
+        assert said.startswith(f"{kind.__name__}: form is not given, and 'paper' is taken")
+        for form in ('paper', 'released'):
+            assert kind(form=form).form == form
+        assert caplog.messages == [said]
+    finally:
+        logger.removeHandler(caplog.handler)
