@@ -265,6 +265,7 @@ def test_a_run_that_was_cut_or_is_of_another_recipe(data, monkeypatch, capsys):
     assert real_run.to_repeat(['student'], 1) == []
 
 
+@pytest.mark.train
 def test_a_second_process_takes_another_run(tmp_path, monkeypatch):
     """Two in one folder would write over each other's checkpoints."""
     monkeypatch.chdir(tmp_path)
@@ -287,6 +288,7 @@ def test_a_second_process_takes_another_run(tmp_path, monkeypatch):
     held.close()
 
 
+@pytest.mark.train
 def test_a_run_that_outlives_who_started_it_is_still_claimed(tmp_path, monkeypatch):
     """A study that was killed leaves its run behind, which goes on writing checkpoints."""
     monkeypatch.chdir(tmp_path)
