@@ -31,3 +31,13 @@ def no_graph_is_remembered():
     counters.clear()
     yield
     torch._dynamo.reset()
+
+
+@pytest.fixture
+def log(caplog):
+    """What mmengine's logger says, which pytest does not see by itself."""
+    from mmengine.logging import MMLogger
+    logger = MMLogger.get_current_instance()  # to which print_log writes
+    logger.addHandler(caplog.handler)
+    yield caplog
+    logger.removeHandler(caplog.handler)

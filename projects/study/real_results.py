@@ -34,15 +34,15 @@ def fits(run: Run, result: Dict[str, Any]) -> bool:
 
 
 def here(out: Path = OUT) -> Results:
-    """What has been run here and fits the recipes of today."""
+    """What has been run in this folder and fits the recipes of today."""
     return _fitting({str(path.parent.relative_to(out)): json.loads(path.read_text())
                      for path in sorted(out.glob('*/*/result.json'))})
 
 
-def results() -> Results:
-    """What is recorded, here or elsewhere, and what has been finished here since."""
-    recorded = json.loads(RECORD.read_text()) if RECORD.is_file() else {}
-    return {**_fitting(recorded), **here()}
+def results(out: Path = OUT) -> Results:
+    """What need not be run into this folder: what is there, and into ``OUT`` what is recorded."""
+    recorded = json.loads(RECORD.read_text()) if out == OUT and RECORD.is_file() else {}
+    return {**_fitting(recorded), **here(out)}
 
 
 def _fitting(found: Results) -> Results:

@@ -1,4 +1,6 @@
 """The rows on CIFAR-100: the recipes of ResNet-56 -> ResNet-20, shortened."""
+import copy
+import functools
 import hashlib
 import json
 from dataclasses import dataclass
@@ -82,6 +84,11 @@ class Run(NamedTuple):
         return f'{self.row}/{kind}'
 
 
+@functools.lru_cache(None)
+def _recipe(path: str) -> Config:
+    return Config.fromfile(HOME / path)
+
+
 def config_of(run: Run, work_dir: Path, epochs: int = EPOCHS) -> Config:
     """The recipe with a schedule of ``epochs``, in bfloat16, on one thread.
 
@@ -94,7 +101,7 @@ def config_of(run: Run, work_dir: Path, epochs: int = EPOCHS) -> Config:
         epochs (int): Of 240; a choice has its own.
     """
     row = ROWS[run.row]
-    config = Config.fromfile(HOME / row.recipe)
+    config = copy.deepcopy(_recipe(row.recipe))
     batch = config.train_dataloader.batch_size
     images, epochs = (IMAGES - HELD_OUT, CHOICE_EPOCHS) if run.choice else (IMAGES, epochs)
     iterations = epochs * -(-images // batch)

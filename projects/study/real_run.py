@@ -11,17 +11,23 @@ import argparse
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import IO, Iterable, List, Optional, Sequence, Tuple
 
+import torch
+from mmengine.runner import Runner, set_random_seed
+from mmrazor.utils import register_all_modules
+
+from mmdistill_ext.analysis.runs import curve, read_scalars, seconds_per_step, write_whole
 from mmdistill_ext.cli import command as cli
 from mmdistill_ext.errors import ConfigError
-
-if TYPE_CHECKING:
-    from projects.study.real_rows import Run
+from mmdistill_ext.models.teacher.build import read_checkpoint
+from projects.study.real_results import OUT, Results, fits, gather, here, lock, results
+from projects.study.real_rows import CHOICE_SEED, ROWS, Run, config_of, made_of
 
 AGAIN = Path('work_dirs/study/cifar100_again')
 DATA, TEACHER = Path('data/cifar100'), Path('checkpoints/cifar100/resnet56.pth')
@@ -45,7 +51,6 @@ def check_data() -> None:
 
 def sum_of(path: Path) -> str:
     """A sum of a checkpoint's weights, by their names, however the file was written."""
-    from mmdistill_ext.models.teacher.build import read_checkpoint
     weights, said = read_checkpoint(str(path))[0], hashlib.sha256()
     for name in sorted(weights):
         if weights[name].is_floating_point():
@@ -53,15 +58,9 @@ def sum_of(path: Path) -> str:
     return said.hexdigest()
 
 
-def train(run: 'Run', out: Path) -> None:
+def train(run: Run, out: Path) -> None:
     """One run in this process."""
-    import torch
-    from mmengine.runner import Runner, set_random_seed
-    from mmrazor.utils import register_all_modules
-
-    from mmdistill_ext.analysis.runs import curve, read_scalars, seconds_per_step, write_whole
     from projects.study import bf16, cifar  # noqa: F401, registered by name
-    from projects.study.real_rows import config_of, made_of
     torch.set_num_threads(1)
     register_all_modules(init_default_scope=False)
     work_dir = out / run.folder
@@ -71,19 +70,19 @@ def train(run: 'Run', out: Path) -> None:
     runner = Runner.from_cfg(config)
     set_random_seed(run.seed)  # what was built beside the student has drawn numbers too
     runner.train()
-    points = curve(read_scalars(work_dir), 'accuracy/top1')
-    if not points or points[-1][0] != runner.max_epochs:  # cut between checkpoint and validation
-        runner.val_loop.run()
-        points = curve(read_scalars(work_dir), 'accuracy/top1')
+    scalars = read_scalars(work_dir)
+    if runner.max_epochs not in dict(curve(scalars, 'accuracy/top1')):
+        runner.val_loop.run()  # it was cut between the last checkpoint and its validation
+        scalars = read_scalars(work_dir)
+    points = curve(scalars, 'accuracy/top1')
     result = dict(run._asdict(), last=dict(points)[runner.max_epochs],
                   best=max(v for _, v in points), curve=points,
-                  step=seconds_per_step(read_scalars(work_dir)), made_of=made)
+                  step=seconds_per_step(scalars), made_of=made)
     write_whole(work_dir / 'result.json', json.dumps(result))
 
 
 def begin(work_dir: Path, made: str) -> None:
     """Leave nothing in the folder of a run by which one of another recipe would go on."""
-    import shutil
     note = work_dir / 'made_of'
     if not note.is_file() or note.read_text() != made:
         for path in work_dir.glob('*'):
@@ -95,9 +94,8 @@ def begin(work_dir: Path, made: str) -> None:
     note.write_text(made)
 
 
-def wanted(row: str, seeds: int, known: Dict[str, Dict[str, Any]]) -> List['Run']:
+def wanted(row: str, seeds: int, known: Results) -> List[Run]:
     """The runs of a row: those by which its factor is chosen first, then one for each seed."""
-    from projects.study.real_rows import CHOICE_SEED, ROWS, Run
     choices = [Run(row, CHOICE_SEED, value, choice=True) for value in ROWS[row].values]
     if not all(run.folder in known for run in choices):
         return choices
@@ -105,38 +103,33 @@ def wanted(row: str, seeds: int, known: Dict[str, Dict[str, Any]]) -> List['Run'
     return [*choices, *(Run(row, seed, best.factor) for seed in range(seeds))]
 
 
-def missing(rows: List[str], seeds: int) -> List['Run']:
-    """The runs without a result that fits, in the order of the rows."""
-    from projects.study.real_results import fits, results
-    known = results()
+def missing(rows: List[str], seeds: int, out: Path = OUT) -> List[Run]:
+    """The runs without a result that fits, in the order of the rows.
+
+    Args:
+        rows (list[str]): Keys of ``ROWS``.
+        seeds (int): How many of each.
+        out (Path): Where they go. Elsewhere than in ``OUT`` nothing is chosen anew.
+    """
+    known, done = results(), results(out)
     return [run for row in rows for run in wanted(row, seeds, known)
-            if not fits(run, known.get(run.folder, {}))]
+            if not fits(run, done.get(run.folder, {})) and (out == OUT or not run.choice)]
 
 
-def to_repeat(rows: List[str], seeds: int) -> List['Run']:
-    """The runs of these rows that have not been made again here."""
-    from projects.study.real_results import fits, here, results
-    known, made = results(), here(AGAIN)
-    return [run for row in rows for run in wanted(row, seeds, known)
-            if not run.choice and not fits(run, made.get(run.folder, {}))]
-
-
-def claim(runs: Iterable['Run'], out: Path) -> Optional[Tuple['Run', IO]]:
+def claim(runs: Iterable[Run], out: Path = OUT) -> Optional[Tuple[Run, IO]]:
     """The first run that no other process is at, and the lock that says that this one is."""
-    from projects.study.real_results import OUT, fits, here, lock, results
     for run in runs:
         try:
             held = lock(out / run.folder / 'lock', wait=False)
         except BlockingIOError:
             continue
-        known = results() if out == OUT else here(out)
-        if not fits(run, known.get(run.folder, {})):
+        if not fits(run, results(out).get(run.folder, {})):
             return run, held
         held.close()  # another process has finished it since
     return None
 
 
-def train_apart(run: 'Run', held: IO, out: Path) -> int:
+def train_apart(run: Run, held: IO, out: Path = OUT) -> int:
     """One run in a process of its own, which holds the lock too: it may outlive this one."""
     with open(out / run.folder / 'output.txt', 'a') as output:
         return subprocess.call(
@@ -146,8 +139,6 @@ def train_apart(run: 'Run', held: IO, out: Path) -> int:
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    from projects.study.real_results import OUT, gather, here, results
-    from projects.study.real_rows import ROWS, Run
     parser = argparse.ArgumentParser(
         prog='python -m projects.study --data cifar100', description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -166,10 +157,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     if here():
         gather()  # a run may have ended after the study that began it
     check_data()
-    out, left = (AGAIN, to_repeat) if args.again else (OUT, missing)
+    out = AGAIN if args.again else OUT
     start, failed = time.time(), []
     while True:
-        todo = [run for run in left(args.rows, args.seeds) if run not in failed]
+        todo = [run for run in missing(args.rows, args.seeds, out) if run not in failed]
         claimed = None if time.time() - start > 60 * args.minutes else claim(todo, out)
         if not claimed:
             if todo:

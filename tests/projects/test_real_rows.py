@@ -144,9 +144,14 @@ def test_what_is_missing_is_said_in_one_line(tmp_path, monkeypatch, capsys):
     assert said.startswith('ERROR: no CIFAR-100 in data/cifar100: unpack')
 
 
+def empty_pages():
+    for page in (real_results.PAGE, real_results.README):
+        page.parent.mkdir(exist_ok=True)
+        page.write_text('<!-- cifar100 -->\n<!-- cifar100 -->\n')
+
+
 def test_what_is_left_to_run_and_the_record(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / 'docs').mkdir()
     folder = real_results.OUT / 'student/seed-0'
     folder.mkdir(parents=True)
     made = made_of(config_of(Run('student', 0), folder))
@@ -155,8 +160,7 @@ def test_what_is_left_to_run_and_the_record(tmp_path, monkeypatch):
     (folder / 'result.json').write_text(json.dumps(result))
     assert real_run.missing(['student', 'fcfd'], 2) == [
         Run('student', 1), Run('fcfd', 0), Run('fcfd', 1)]
-    for page in (real_results.PAGE, real_results.README):
-        page.write_text('<!-- cifar100 -->\n<!-- cifar100 -->\n')
+    empty_pages()
     real_results.gather()
     assert json.loads(real_results.RECORD.read_text()) == {'student/seed-0': result}
     (folder / 'result.json').unlink()  # on another machine the record is what there is
@@ -188,9 +192,7 @@ def test_a_result_of_another_recipe_is_not_shown(tmp_path, monkeypatch):
 def test_a_run_that_ended_alone_is_gathered_by_the_next_command(tmp_path, monkeypatch):
     """Also where nothing is left to run, and where the data are not at hand any more."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / 'docs').mkdir()
-    for page in (real_results.PAGE, real_results.README):
-        page.write_text('<!-- cifar100 -->\n<!-- cifar100 -->\n')
+    empty_pages()
     run = Run('student', 0)
     folder = real_results.OUT / run.folder
     folder.mkdir(parents=True)
@@ -230,9 +232,7 @@ def test_a_run_that_was_cut_or_is_of_another_recipe(data, monkeypatch, capsys):
     monkeypatch.setattr(real_run, 'TEACHER', data / 'nobody')
     (data / 'nobody').touch()
     monkeypatch.setattr(real_run, 'sum_of', lambda path: real_run.TEACHER_SUM)
-    (data / 'docs').mkdir()
-    for page in (real_results.PAGE, real_results.README):
-        page.write_text('<!-- cifar100 -->\n<!-- cifar100 -->\n')
+    empty_pages()
     folder = real_results.OUT / 'student/seed-0'
     command = ['--rows', 'student', '--seeds', '1']
 
@@ -262,7 +262,7 @@ def test_a_run_that_was_cut_or_is_of_another_recipe(data, monkeypatch, capsys):
     assert real_run.main([*command, '--again']) == 0
     assert f'student/seed-0: {whole["last"]:.2f} (recorded: {whole["last"]:.2f})' in \
         capsys.readouterr().out
-    assert real_run.to_repeat(['student'], 1) == []
+    assert real_run.missing(['student'], 1, real_run.AGAIN) == []
 
 
 @pytest.mark.train
@@ -270,12 +270,12 @@ def test_a_second_process_takes_another_run(tmp_path, monkeypatch):
     """Two in one folder would write over each other's checkpoints."""
     monkeypatch.chdir(tmp_path)
     runs = [Run('student', 0), Run('student', 1)]
-    first, held = real_run.claim(runs, real_results.OUT)
+    first, held = real_run.claim(runs)
     assert first == runs[0]
     code = ('from projects.study import real_results, real_run; '
             'from projects.study.real_rows import Run; '
             f'runs = [Run(*run) for run in {[list(run) for run in runs]}]; '
-            'print(real_run.claim(runs, real_results.OUT)[0].seed)')
+            'print(real_run.claim(runs)[0].seed)')
     asked = [sys.executable, '-c', f'import mmdistill_ext; {code}']
     environment = dict(os.environ, PYTHONPATH=str(HOME))
     assert subprocess.check_output(asked, env=environment, text=True).split()[-1] == '1'
@@ -283,7 +283,7 @@ def test_a_second_process_takes_another_run(tmp_path, monkeypatch):
     (real_results.OUT / first.folder / 'result.json').write_text(json.dumps(result))
     held.close()
     # The first is done, and the second's process has ended.
-    again, held = real_run.claim(runs, real_results.OUT)
+    again, held = real_run.claim(runs)
     assert again == runs[1]
     held.close()
 
@@ -293,17 +293,17 @@ def test_a_run_that_outlives_who_started_it_is_still_claimed(tmp_path, monkeypat
     """A study that was killed leaves its run behind, which goes on writing checkpoints."""
     monkeypatch.chdir(tmp_path)
     run = Run('student', 0)
-    _, held = real_run.claim([run], real_results.OUT)
+    _, held = real_run.claim([run])
     with monkeypatch.context() as patch:  # the run sleeps; how it is started is the study's
         patch.setattr(real_run.subprocess, 'call', lambda _, **how: subprocess.Popen(
             [sys.executable, '-c', 'import time; time.sleep(600)'], **how))
-        process = real_run.train_apart(run, held, real_results.OUT)
+        process = real_run.train_apart(run, held)
     held.close()
-    claimed = real_run.claim([run], real_results.OUT)
+    claimed = real_run.claim([run])
     process.kill()
     process.wait()
     assert claimed is None
-    _, held = real_run.claim([run], real_results.OUT)
+    _, held = real_run.claim([run])
     held.close()
 
 

@@ -2,10 +2,13 @@
 from itertools import chain
 from typing import Any
 
+from mmengine.model import BaseModel
 from mmrazor.models.algorithms.base import BaseAlgorithm
 
 from ...checkpoints.student import PREFIX
-from ...errors import ConfigError
+from ...errors import ConfigError, one_of_types
+from ..teacher.preprocessor import say_if_raw
+from ..utils.memory_format import student_in_channels_last
 
 # What hooks look for in a model: mmdet's YOLOXModeSwitchHook, mmpretrain's SwitchRecipeHook and
 # margin hooks. Not the backbone: by it mmdet's and mmseg's layer-wise decay would go on, and count
@@ -27,6 +30,24 @@ class ForStudent:
             return found
         # What stands beside the student has no depth, which mmpretrain takes for the top.
         return lambda weight: found(weight.removeprefix(PREFIX))
+
+
+def check_kinds(distiller: Any, architecture: Any) -> None:
+    """Raise where a config has a name for a dict, before MMRazor makes a traceback of it."""
+    one_of_types('distiller', distiller, dict)
+    one_of_types('architecture', architecture, dict, BaseModel)
+
+
+def prepare(algorithm: BaseAlgorithm, channels_last: bool) -> None:
+    """What every algorithm does once its student is built.
+
+    Args:
+        algorithm (BaseAlgorithm): With its student and the student's data preprocessor.
+        channels_last (bool): Whether the student runs in the channels_last memory format.
+    """
+    student_in_channels_last(algorithm.architecture, channels_last)
+    say_if_raw(algorithm.data_preprocessor)
+    algorithm._register_load_state_dict_pre_hook(refuse_other_names, with_module=True)
 
 
 def refuse_other_names(module: BaseAlgorithm, state_dict: dict, prefix: str, *_: Any) -> None:

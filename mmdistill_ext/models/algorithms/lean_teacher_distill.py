@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_map
 
-from ...errors import ConfigError, one_of_types
+from ...errors import ConfigError
 from ..distillers import LinkDistiller
 from ..distillers.mappings import check_mappings
 from ..distillers.step_checks import check_own_losses
@@ -29,11 +29,11 @@ from ..teacher.fuse import fuse
 from ..teacher.inherit import Inheritance
 from ..teacher.input_size import check_places, one_line_if_size, set_input_size
 from ..teacher.options import TeacherOptions
-from ..teacher.preprocessor import preprocessor_for, say_if_raw
+from ..teacher.preprocessor import preprocessor_for
 from ..teacher.saving import own_teacher, without_teacher
 from ..utils.dry_run import dry_run, recorded_places
-from ..utils.memory_format import channels_last, lay_out, student_in_channels_last
-from .for_student import ForStudent, refuse_other_names
+from ..utils.memory_format import channels_last, lay_out
+from .for_student import ForStudent, check_kinds, prepare
 
 
 @MODELS.register_module()
@@ -108,12 +108,11 @@ class LeanTeacherDistill(ForStudent, SingleTeacherDistill):
                  calculate_student_loss: bool = True,
                  module_inplace: bool = True,
                  **kwargs) -> None:
-        one_of_types('distiller', distiller, dict)
-        one_of_types('architecture', kwargs.get('architecture'), dict, BaseModel)
+        check_kinds(distiller, kwargs.get('architecture'))
         options = TeacherOptions.take_from(kwargs)
         # Not SingleTeacherDistill's own: it loads the teacher without looking at what did not fit.
         BaseAlgorithm.__init__(self, module_inplace=module_inplace, **kwargs)
-        student_in_channels_last(self.student, student_channels_last)
+        prepare(self, student_channels_last)
         self.teacher_trainable = options.teacher_trainable
         self.teacher_norm_eval = options.teacher_norm_eval
         self.teacher_dtype = options.teacher_dtype
@@ -139,15 +138,13 @@ class LeanTeacherDistill(ForStudent, SingleTeacherDistill):
             set_input_size(self.teacher, options.teacher_size)
         self.inheritance = Inheritance(inherit, self.student, self.teacher)  # before it is fused
         own = self.data_preprocessor  # type: ignore[has-type]
-        say_if_raw(own)
         self.data_preprocessor = preprocessor_for(
             own, getattr(self.teacher, 'data_preprocessor', None))
         self.distiller = MODELS.build(distiller)
         check_mappings(self.distiller)
         self._prepare(options)
         self._register_state_dict_hook(without_teacher)
-        for before_loading in (refuse_other_names, own_teacher):
-            self._register_load_state_dict_pre_hook(before_loading, with_module=True)
+        self._register_load_state_dict_pre_hook(own_teacher, with_module=True)
 
     def _prepare(self, options: TeacherOptions) -> None:
         """Bring the teacher into the form it trains in, and attach what reads both networks.

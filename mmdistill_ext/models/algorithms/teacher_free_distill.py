@@ -1,19 +1,16 @@
 """A student that teaches itself, through links."""
 from typing import List, Optional
 
-from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement
 from mmrazor.models.algorithms import SelfDistill
 from mmrazor.models.algorithms.base import LossResults
 from mmrazor.registry import MODELS
 from torch import Tensor
 
-from ...errors import ConfigError, one_of_types
+from ...errors import ConfigError
 from ..distillers import LinkDistiller
 from ..distillers.step_checks import check_own_losses
-from ..teacher.preprocessor import say_if_raw
-from ..utils.memory_format import student_in_channels_last
-from .for_student import ForStudent, refuse_other_names
+from .for_student import ForStudent, check_kinds, prepare
 
 
 @MODELS.register_module()
@@ -43,12 +40,9 @@ class TeacherFreeDistill(ForStudent, SelfDistill):
 
     def __init__(self, distiller: dict, module_inplace: bool = True,
                  student_channels_last: bool = False, **kwargs) -> None:
-        one_of_types('distiller', distiller, dict)
-        one_of_types('architecture', kwargs.get('architecture'), dict, BaseModel)
+        check_kinds(distiller, kwargs.get('architecture'))
         super().__init__(distiller=distiller, module_inplace=module_inplace, **kwargs)
-        say_if_raw(self.data_preprocessor)
-        student_in_channels_last(self.student, student_channels_last)
-        self._register_load_state_dict_pre_hook(refuse_other_names, with_module=True)
+        prepare(self, student_channels_last)
         if not isinstance(self.distiller, LinkDistiller):
             raise ConfigError('TeacherFreeDistill: distiller is a LinkDistiller, found '
                               f'{type(self.distiller).__name__}')

@@ -107,27 +107,21 @@ def test_nothing_else_is_reached():
         assert not hasattr(model, name)
 
 
-def warnings_of(caplog, build_it):
-    logger = MMLogger.get_current_instance()
-    logger.addHandler(caplog.handler)
-    try:
-        build_it()
-    finally:
-        logger.removeHandler(caplog.handler)
-    return [record.message for record in caplog.records if record.levelno >= logging.WARNING]
+def warnings_of(log):
+    return [record.message for record in log.records if record.levelno >= logging.WARNING]
 
 
-def test_a_student_that_stands_still_is_said(caplog):
-    said = warnings_of(caplog, lambda: distilled(model_config('cls'), student_trainable=False))
-    assert any('nothing of the student will train' in line for line in said)
+def test_a_student_that_stands_still_is_said(log):
+    distilled(model_config('cls'), student_trainable=False)
+    assert any('nothing of the student will train' in line for line in warnings_of(log))
 
 
 @pytest.mark.parametrize('stated', [True, False])
 @pytest.mark.parametrize('name', ['mlp cls', 'tffd cls'])
-def test_images_that_nobody_normalises_are_said(name, stated, caplog):
+def test_images_that_nobody_normalises_are_said(name, stated, log):
     config = ALGORITHMS[name][1]
     student = dict(config['architecture'])
     if not stated:
         student.pop('data_preprocessor')
-    said = warnings_of(caplog, lambda: build(dict(config, architecture=student)))
-    assert any('states no mean and std' in line for line in said) != stated
+    build(dict(config, architecture=student))
+    assert any('states no mean and std' in line for line in warnings_of(log)) != stated

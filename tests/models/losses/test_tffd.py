@@ -6,7 +6,6 @@ import math
 
 import pytest
 import torch
-from mmengine.logging import MMLogger
 from mmrazor.registry import MODELS
 
 from mmdistill_ext.errors import ConfigError
@@ -482,16 +481,11 @@ def test_half_precision_gradients_are_rounded_once_more_at_most(kind, form, dtyp
 
 
 @pytest.mark.parametrize('kind', [TfFDIntraLoss, TfFDInterLoss])
-def test_a_form_that_is_not_given_is_said(kind, caplog):
+def test_a_form_that_is_not_given_is_said(kind, log):
     """The published weights belong to the other one, which is thousands of times smaller."""
-    logger = MMLogger.get_current_instance()
-    logger.addHandler(caplog.handler)
-    try:
-        assert kind().form == 'paper'
-        said, = caplog.messages
-        assert said.startswith(f"{kind.__name__}: form is not given, and 'paper' is taken")
-        for form in ('paper', 'released'):
-            assert kind(form=form).form == form
-        assert caplog.messages == [said]
-    finally:
-        logger.removeHandler(caplog.handler)
+    assert kind().form == 'paper'
+    said, = log.messages
+    assert said.startswith(f"{kind.__name__}: form is not given, and 'paper' is taken")
+    for form in ('paper', 'released'):
+        assert kind(form=form).form == form
+    assert log.messages == [said]

@@ -4,7 +4,6 @@ import mmseg.models  # noqa: F401
 import pytest
 import torch
 from mmcv.cnn import ConvWS2d
-from mmengine.logging import MMLogger
 from mmpretrain.registry import MODELS as MMPRETRAIN
 from mmseg.registry import MODELS as MMSEG
 from torch import nn
@@ -140,9 +139,7 @@ def test_a_convolution_whose_output_is_used_elsewhere_is_noticed():
         fused(UsedTwice())
 
 
-def test_the_log_names_the_layers_that_stay(caplog):
-    logger = MMLogger.get_instance('a test')
-    logger.addHandler(caplog.handler)
+def test_the_log_names_the_layers_that_stay(log):
     teacher = dict(model_config('seg'), backbone=dict(
         type='CGNet', num_channels=(8, 8, 8), num_blocks=(1, 1), dilations=(1, 2),
         reductions=(2, 2)))
@@ -152,8 +149,7 @@ def test_the_log_names_the_layers_that_stay(caplog):
                    type='LinkDistiller', links=dict(loss_feat=dict(
                        student='decode_head.conv_seg', teacher='decode_head.conv_seg',
                        loss='FeatureL2Loss')))))
-    logger.removeHandler(caplog.handler)
-    lines = [line for line in caplog.messages if 'teacher_fuse_bn' in line]
+    lines = [line for line in log.messages if 'teacher_fuse_bn' in line]
     assert len(lines) == 1 and '7 norm layers of the teacher are fused; 5 stay, because' in lines[0]
     assert lines[0].endswith('backbone.norm_prelu_0.0, backbone.level1.0.bn, '
                              'backbone.norm_prelu_1.0, backbone.level2.0.bn, '

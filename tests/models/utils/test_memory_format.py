@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.logging import MMLogger
 
 from mmdistill_ext.errors import ConfigError
 from tests.models.fcfd.heads import rcnn, retina
@@ -103,17 +102,14 @@ def ld():
     (rcnn, 'neck', True, ''),  # the RoIAlign of its head does not run
     (rcnn, 'roi_head.bbox_head', False, 'RoIAlign of mmcv takes contiguous tensors only')])
 def test_a_teacher_is_in_channels_last_where_what_runs_can(
-        teacher, place, channels_last, said, caplog):
-    logger = MMLogger.get_instance('a test')
-    logger.addHandler(caplog.handler)
+        teacher, place, channels_last, said, log):
     student = retina if teacher is ld else teacher
     fields = dict(type='LeanTeacherDistill', architecture=student(), teacher=teacher(),
                   random_teacher=True, distiller=dict(type='LinkDistiller', links=dict(
                       loss_feat=dict(student=place, teacher=place, loss='FeatureL2Loss'))))
     model = build(fields).train()
     assert model.teacher_channels_last is channels_last
-    logger.removeHandler(caplog.handler)
-    lines = [line for line in caplog.messages if 'channels_last' in line]
+    lines = [line for line in log.messages if 'channels_last' in line]
     assert len(lines) == (not channels_last) and all(said in line for line in lines)
     losses = model(**model.data_preprocessor(batch('seg' if teacher is dmnet else 'det'), True),
                    mode='loss')
