@@ -338,12 +338,12 @@ CASES = {
         connected(width=4),
         'link NAME: connector TYPE: ', ['width']),
     'weight negative': (options(f'{LINK}.loss.loss_weight=-1'),
-                        "link NAME: 'loss_weight' is a number from 0, found", ['-1']),
+                        "link NAME: loss_weight is a number from 0, found", ['-1']),
     'weight text': (options(f'{LINK}.loss.loss_weight=high'),
-                    "link NAME: 'loss_weight' is a number from 0, found", ["'high'"]),
+                    "link NAME: loss_weight is a number from 0, found", ["'high'"]),
     'weight nan': (
         'model = dict(distiller=dict(links=dict(loss_feature=dict(loss=dict('
-        "loss_weight=float('nan'))))))", "link NAME: 'loss_weight' is a number from 0, found",
+        "loss_weight=float('nan'))))))", "link NAME: loss_weight is a number from 0, found",
         ['nan']),
     'weight of FCFD': (fcfd('FCFDDistill', loss_kd=dict(type='KLDivergence', loss_weight=-2)),
                        'FIELD: loss_weight is a number from 0, found', ['loss_kd', '-2']),

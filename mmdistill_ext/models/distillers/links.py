@@ -4,7 +4,8 @@ from typing import Any, Optional, Sequence, Tuple, Union
 
 from mmengine.config import ConfigDict
 
-from ...errors import ConfigError, nearest, number
+from ...errors import ConfigError, nearest
+from ..losses.build import check_weight
 
 FIELDS = ('student', 'teacher', 'connector', 'loss', 'resize')
 
@@ -79,5 +80,5 @@ def _typed(name: str, key: str, config: Union[str, dict]) -> dict:
             isinstance(config.get('type'), str) or callable(config.get('type'))):
         raise ConfigError(f"link {name!r}: {key!r} is a name or a dict with 'type', "
                           f'found {config!r}')
-    number(f"link {name!r}: 'loss_weight'", config.get('loss_weight', 1.))
+    check_weight(f'link {name!r}', config)
     return ConfigDict(config)

@@ -1,6 +1,8 @@
 """Builds the loss that a field of an algorithm names."""
+import logging
 from typing import Union
 
+from mmengine.logging import print_log
 from mmrazor.registry import MODELS
 from torch import nn
 
@@ -17,5 +19,17 @@ def build_loss(field: str, config: Union[str, dict]) -> nn.Module:
     if isinstance(config, str):
         config = dict(type=config)
     one_of_types(field, config, dict)
-    number(f'{field}: loss_weight', config.get('loss_weight', 1.))
+    check_weight(field, config)
     return MODELS.build(config)
+
+
+def check_weight(what: str, config: dict) -> None:
+    """Raise where a loss's weight is no number; say so where it is 0, as a baseline may have it.
+
+    Args:
+        what (str): Whose loss it is, for messages.
+        config (dict): Config of the loss.
+    """
+    if number(f'{what}: loss_weight', config.get('loss_weight', 1.)) == 0:
+        print_log(f'{what}: loss_weight=0, so this loss teaches nothing', logger='current',
+                  level=logging.WARNING)

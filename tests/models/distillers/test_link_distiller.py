@@ -278,6 +278,13 @@ def test_both_run_on_images_of_one_size_whatever_either_was_built_for():
         assert len(model.distiller.levels['loss_feat']) == 1
 
 
+def test_a_loss_of_weight_zero_is_named_for_it_teaches_nothing(log):
+    algorithm(loss_one=mlp_link('cls'),
+              loss_two=mlp_link('cls', loss=dict(type='FeatureL2Loss', loss_weight=0)))
+    said = [line for line in log.messages if 'teaches nothing' in line]
+    assert said == ["link 'loss_two': loss_weight=0, so this loss teaches nothing"]
+
+
 @pytest.mark.parametrize('loss', [
     dict(type='L2Loss'), dict(type='ATLoss', loss_weight=1.), dict(type='ChannelWiseDivergence'),
     dict(type='PKDLoss')])
