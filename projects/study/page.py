@@ -2,7 +2,7 @@
 import os
 import platform
 from pathlib import Path
-from typing import Dict, List, Optional
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 
@@ -11,7 +11,7 @@ from mmdistill_ext.analysis.tables import write_between
 from . import picture as study_picture
 from .cells import Cells, teacher_cell
 from .rows import Task
-from .stats import Gain, mean_and_deviation, paired_gain
+from .stats import Gain, gain_by_seed, mean_and_deviation
 
 NOT_YET = 'Not run yet'
 
@@ -45,10 +45,9 @@ def gains_of(task: Task, figures: Dict[str, Dict[int, float]]) -> Dict[str, Gain
     """What each row adds, where it and the student alone have figures."""
     gains = {}
     for row, values in figures.items():
-        alone = figures[task.rows[row].alone]
-        if values and alone and row != task.rows[row].alone:
-            both = sorted(values.keys() & alone.keys())
-            gains[row] = paired_gain([values[s] for s in both], [alone[s] for s in both])
+        alone = task.rows[row].alone
+        if row != alone and (gain := gain_by_seed(values, figures[alone])):
+            gains[row] = gain
     return gains
 
 
@@ -65,7 +64,8 @@ def task_lines(cells: Cells, name: str, figures: Dict[str, Dict[int, float]],
     lines += [_teacher_line(cells, name, row) for row in task.teachers]
     lines += [_line(cells, name, row, values, gains.get(row))
               for row, values in figures.items() if values]
-    lines += ['', *_verdict(task, figures, gains), *_ends(cells, name, figures), '',
+    lines += ['', *_verdict(task, figures, gains),
+              *pair_lines(task.rows, figures, task.pairs), *_ends(cells, name, figures), '',
               *_curves(cells, name), '']
     return lines
 
@@ -119,6 +119,21 @@ def _verdict(task: Task, figures: Dict[str, Dict[int, float]],
             rows[row].title for row, gain in gains.items() if gain.low <= 0 <= gain.high],
         NOT_YET: [rows[row].title for row, values in figures.items() if not values]}
     return [f'- {text}: {"; ".join(names)}.' for text, names in groups.items() if names]
+
+
+def pair_lines(rows: Mapping[str, Any], figures: Dict[str, Dict[int, float]],
+               pairs: Sequence[Tuple[str, str]]) -> List[str]:
+    """How far rows differ from each other, where both have figures.
+
+    Args:
+        rows (dict): Name -> a row with a title.
+        figures (dict[str, dict]): What each row reached, by seed.
+        pairs (Sequence[tuple[str, str]]): Names of two rows.
+    """
+    texts = [f'{rows[ours].title} over {rows[theirs].title} {gain_text(gain)}'
+             for ours, theirs in pairs
+             if (gain := gain_by_seed(figures[ours], figures[theirs]))]
+    return [f'- One row over another, paired by seed: {"; ".join(texts)}.'] if texts else []
 
 
 def _ends(cells: Cells, task: str, figures: Dict[str, Dict[int, float]]) -> List[str]:

@@ -6,9 +6,9 @@ from typing import Dict, List, Optional
 from mmdistill_ext.analysis.tables import write_between
 
 from . import picture as study_picture
-from .page import gain_text
-from .real_rows import CHOICE_EPOCHS, CHOICE_SEED, EPOCHS, HELD_OUT, OF, ROWS
-from .stats import Gain, mean_and_deviation, paired_gain
+from .page import gain_text, pair_lines
+from .real_rows import CHOICE_EPOCHS, CHOICE_SEED, EPOCHS, HELD_OUT, OF, PAIRS, ROWS
+from .stats import Gain, gain_by_seed, mean_and_deviation
 
 PICTURE = 'images/results_cifar100.png'
 
@@ -30,9 +30,7 @@ def gain_of(results: Dict[str, dict], row: str) -> Optional[Gain]:
     alone = ROWS[row].alone_row
     if row == alone:
         return None
-    ours, theirs = figures_of(results, row), figures_of(results, alone)
-    both = sorted(ours.keys() & theirs.keys())
-    return paired_gain([ours[s] for s in both], [theirs[s] for s in both]) if both[1:] else None
+    return gain_by_seed(figures_of(results, row), figures_of(results, alone))
 
 
 def lines_of(results: Dict[str, dict]) -> List[str]:
@@ -47,6 +45,8 @@ def lines_of(results: Dict[str, dict]) -> List[str]:
             lines.append(
                 f'| {row.title} | {_mean(list(last.values()))} | {_mean(best)} | {len(last)} '
                 f'| {gain_text(gain_of(results, name))} | {row.paper} |')
+    pairs = pair_lines(ROWS, {name: figures_of(results, name) for name in ROWS}, PAIRS)
+    lines += ['', *pairs] if pairs else []
     missing = [row.title for name, row in ROWS.items() if not figures_of(results, name)]
     chosen = [line for name in ROWS if (line := _choice(results, name))]
     if chosen:

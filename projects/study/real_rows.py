@@ -63,6 +63,10 @@ ROWS: Dict[str, RealRow] = dict(  # in the order in which they are run
     dkd=RealRow('DKD (MMRazor)', 'projects/study/configs/dkd.py', '71.97'))
 
 
+# Beside what each adds to the student alone.
+PAIRS = (('fcfd', 'kd'), ('mlp', 'kd'), ('fcfd', 'mlp'), ('fcfd', 'fcfd_app'), ('fcfd', 'dkd'))
+
+
 class Run(NamedTuple):
     """One training.
 

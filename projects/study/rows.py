@@ -51,6 +51,7 @@ class Task:
         tune_seeds (tuple[int]): Of the runs that a number is chosen by; of none that figures are
             made of, which count from 0.
         seeds (int): How many runs make a figure; none is shown before. Defaults to 5.
+        pairs (tuple[tuple[str, str]]): Rows that the page compares with each other too.
     """
     title: str
     metric: str
@@ -61,6 +62,11 @@ class Task:
     rows: Dict[str, Row]
     tune_seeds: Tuple[int, ...] = (100, )
     seeds: int = 5
+    pairs: Tuple[Tuple[str, str], ...] = ()
+
+
+# The channel paper's order: the more a transform can do, the better.
+TRANSFORMS = (('mlp', 'linear'), ('linear', 'identity'), ('mlp', 'identity'))
 
 
 def thirds(middle: float) -> Tuple[float, ...]:

@@ -2,7 +2,7 @@
 from pathlib import Path
 
 from .data import VOC, CamVid
-from .rows import Row, Task, decay, options, teacher_free, transform
+from .rows import TRANSFORMS, Row, Task, decay, options, teacher_free, transform
 from .rows_dense import PIXELS, cwd, det_fcfd, pkd, seg_fcfd
 
 LAST = 'backbone.layer4'
@@ -35,7 +35,7 @@ SEG = Task(
                        ALPHA, 'teacher'),
         identity_pixels=Row('L2 without transform, before the classifier',
                             transform(PIXELS, 'IdentityConnector'), ALPHA, 'teacher')),
-    seeds=3)
+    seeds=3, pairs=(*TRANSFORMS, ('mlp_pixels', 'identity_pixels')))
 DET = Task(
     'Detection on VOC2007 test, split anew', 'coco/bbox_mAP', 'mAP', 100,
     VOC('VOC2007', Path('data/voc2007'), dict(images=4952, annotations=2),
@@ -54,4 +54,4 @@ DET = Task(
         pkd=Row('PKD (MMRazor)', pkd, WEIGHT, 'teacher', '+3.4'),
         fcfd=Row('FCFD', det_fcfd, WEIGHT, 'teacher'),
         tffd=Row('Tf-FD, released', teacher_free(STAGES, form='released'), FACTOR, None, '+0.99')),
-    seeds=3)
+    seeds=3, pairs=TRANSFORMS)

@@ -1,6 +1,6 @@
 """The study's statistics: a mean of five seeds, and what a method adds, seed by seed."""
 import statistics
-from typing import NamedTuple, Sequence
+from typing import Dict, NamedTuple, Optional, Sequence
 
 
 class Gain(NamedTuple):
@@ -36,3 +36,14 @@ def paired_gain(ours: Sequence[float], alone: Sequence[float]) -> Gain:
     mean, deviation = mean_and_deviation(differences)
     half = float(stats.t.ppf(.975, len(differences) - 1)) * deviation / len(differences)**.5
     return Gain(mean, mean - half, mean + half)
+
+
+def gain_by_seed(ours: Dict[int, float], alone: Dict[int, float]) -> Optional[Gain]:
+    """What ``ours`` adds, over the seeds that both have; None below two of them.
+
+    Args:
+        ours (dict[int, float]): Seed -> figure.
+        alone (dict[int, float]): The same of what it is compared with.
+    """
+    both = sorted(ours.keys() & alone.keys())
+    return paired_gain([ours[s] for s in both], [alone[s] for s in both]) if both[1:] else None

@@ -338,6 +338,14 @@ def test_the_table(tmp_path):
         'FCFD, 2 paths +4.00 (-8.71 to +16.71).')
 
 
+def test_rows_are_compared_with_each_other_where_both_are_there():
+    """By hand: 2 and 5, mean 3.5, deviation sqrt(4.5), and 12.706 as above."""
+    results = {**record('kd', 51., 52.), **record('fcfd', 53., 57.), **record('mlp', 60.)}
+    line, = (line for line in real_page.lines_of(results) if line.startswith('- One row'))
+    assert line == ('- One row over another, paired by seed: '
+                    'FCFD, 2 paths over KD +3.50 (-15.56 to +22.56).')
+
+
 def test_the_pages_say_what_is_recorded():
     results = json.loads((HOME / real_results.RECORD).read_text())
     table = '\n'.join(real_page.lines_of(results))

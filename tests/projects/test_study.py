@@ -18,7 +18,7 @@ from projects.study.page import write_page
 from projects.study.picture import colour, limits
 from projects.study.rows import thirds
 from projects.study.run import run, wanted
-from projects.study.stats import Gain, mean_and_deviation, paired_gain
+from projects.study.stats import Gain, gain_by_seed, mean_and_deviation, paired_gain
 from projects.study.tasks import STUDIES
 
 TASKS = {name: task for study in STUDIES.values() for name, task in study.tasks.items()}
@@ -39,6 +39,10 @@ def test_gain_and_interval():
     assert mean_and_deviation([1., 2., 4.]) == pytest.approx((7 / 3, math.sqrt(7 / 3)), abs=1e-12)
     with pytest.raises(ValueError):
         paired_gain(ours, alone[:4])
+    # A seed that one of both lacks does not count, and one pair has no interval.
+    assert gain_by_seed({0: 82.1, 7: 9., 2: 81.9, 1: 83.4}, {2: 81.5, 0: 80., 1: 82.}) == (
+        pytest.approx(paired_gain(ours[:3], alone[:3]), abs=1e-12))
+    assert gain_by_seed({0: 82.1, 1: 83.4}, {1: 82., 2: 81.5}) is None
 
 
 def test_the_colour_says_on_which_side_of_zero_the_interval_is():

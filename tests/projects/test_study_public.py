@@ -105,7 +105,7 @@ def test_camvid_from_the_command(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     task = camvid_below(tmp_path, '.webp', train=8, val=2, test=3)
     rows = {'student': replace(CAMVID.rows['student'], values=(1e-2, ))}
-    task = replace(task, rows=rows, teachers={}, seeds=2)
+    task = replace(task, rows=rows, teachers={}, seeds=2, pairs=())
     changed = STUDIES['camvid']._replace(tasks=dict(camvid=task))
     monkeypatch.setitem(study.STUDIES, 'camvid', changed)
     config = Cells.config
