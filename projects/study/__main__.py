@@ -56,6 +56,8 @@ def main(study: Study, argv: Optional[Sequence[str]] = None) -> int:
         whole = run(cells, args.tasks, args.rows, args.workers, args.minutes)
         write_page(cells, args.page, study.marker, study.picture)
         cells.write_record(study.record)
+        if study.logs:
+            cells.write_logs(study.logs)
     return 0 if whole else 1
 
 

@@ -18,6 +18,7 @@ from mmdistill_ext.analysis.runs import (
     write_whole,
 )
 
+from . import logs
 from .rows import CONFIGS, Row, Task
 
 RESULT = 'result.json'
@@ -139,15 +140,26 @@ class Cells:
             self.recorded.get(cell.folder)
         return result if result and result['made_of'] == self.made_of(cell) else None
 
-    def write_record(self, path: Path) -> None:
-        """All results in one file, a line each."""
-        cells = [cell for task, content in self.tasks.items() for cell in (
+    def all(self) -> List[Cell]:
+        """Every cell that is known: seeds are, once a row's number is chosen."""
+        return [cell for task, content in self.tasks.items() for cell in (
             *(teacher_cell(task, row) for row in content.teachers),
             *(cell for row in content.rows
               for cell in (*self.tuning(task, row), *self.seeds(task, row))))]
+
+    def write_record(self, path: Path) -> None:
+        """All results in one file, a line each."""
         lines = [f'{json.dumps(cell.folder)}: {json.dumps(result)}'
-                 for cell in cells if (result := self.result(cell))]
+                 for cell in self.all() if (result := self.result(cell))]
         write_whole(path, '{\n' + ',\n'.join(lines) + '\n}\n')
+
+    def write_logs(self, folder: Path) -> None:
+        """The log of each run that was made here and fits."""
+        for cell in self.all():
+            work_dir = self.root / cell.folder
+            if (work_dir / RESULT).is_file() and self.result(cell):
+                _, row, run = cell.folder.split('/')
+                logs.keep(work_dir, folder / f'{row}-{run.replace("seed-", "")}.json')
 
     def chosen(self, task: str, row: str) -> Optional[float]:
         """The best value on the tune split; None while a value has not been tried."""

@@ -12,9 +12,9 @@ from typing import IO, Any, Dict, List
 
 import yaml
 
-from mmdistill_ext.analysis.runs import last_checkpoint, read_scalars, write_whole
+from mmdistill_ext.analysis.runs import last_checkpoint, write_whole
 from mmdistill_ext.checkpoints import student
-from projects.study import real_page
+from projects.study import logs, real_page
 from projects.study.real_rows import EPOCHS, ROWS, Run, config_of, made_of
 
 OUT, RECORD = Path('work_dirs/study/cifar100'), Path('docs/results_cifar100.json')
@@ -73,11 +73,9 @@ def gather() -> None:
         found = results()
         lines = [f'"{name}": {json.dumps(result)}' for name, result in sorted(found.items())]
         write_whole(RECORD, '{\n' + ',\n'.join(lines) + '\n}\n')
-        LOGS.mkdir(parents=True, exist_ok=True)
         for name in here():
             row, run = name.split('/')
-            log = '\n'.join(map(json.dumps, read_scalars(OUT / name)))
-            write_whole(LOGS / f'{row}-{run.replace("seed-", "")}.json', f'{log}\n')
+            logs.keep(OUT / name, LOGS / f'{row}-{run.replace("seed-", "")}.json')
         for row in PUBLISHED:
             publish(row, found)
         models = yaml.safe_dump(dict(Models=published(found)), sort_keys=False)

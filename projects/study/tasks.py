@@ -1,6 +1,6 @@
 """All tasks of the study, by the data that they are on."""
 from pathlib import Path
-from typing import Dict, NamedTuple
+from typing import Dict, NamedTuple, Optional
 
 from . import rows_public
 from .rows import Task
@@ -16,17 +16,19 @@ class Study(NamedTuple):
         picture (str): Of their gains, as the page names it.
         record (Path): All figures.
         tasks (dict[str, Task]): Name of its config -> task.
+        logs (Path, optional): Where the log of each run is kept.
     """
     marker: str
     picture: str
     record: Path
     tasks: Dict[str, Task]
+    logs: Optional[Path] = None
 
 
 STUDIES = dict(
     embedded=Study('study', 'images/results.png', Path('docs/results.json'),
                    dict(cls=CLS, narrow=NARROW, seg=SEG, det=DET)),
     camvid=Study('camvid', 'images/results_camvid.png', Path('docs/results_camvid.json'),
-                 dict(camvid=rows_public.SEG)),
+                 dict(camvid=rows_public.SEG), Path('docs/results/camvid')),
     voc2007=Study('voc2007', 'images/results_voc2007.png', Path('docs/results_voc2007.json'),
-                  dict(voc2007=rows_public.DET)))
+                  dict(voc2007=rows_public.DET), Path('docs/results/voc2007')))

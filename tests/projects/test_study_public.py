@@ -1,5 +1,6 @@
 """The study on public data: void is left out, each row takes a step, what is missing is said."""
 import json
+import statistics
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from projects.study import __main__ as study
 from projects.study import voc2007
 from projects.study.cells import Cell, Cells, teacher_cell
 from projects.study.tasks import STUDIES
+from projects.where import HOME
 
 CAMVID, VOC = STUDIES['camvid'].tasks['camvid'], STUDIES['voc2007'].tasks['voc2007']
 VOID = 11
@@ -122,6 +124,11 @@ def test_camvid_from_the_command(tmp_path, monkeypatch):
     record = json.loads((tmp_path / changed.record).read_text())
     assert set(record) == {'camvid/student/tune-0.01-100', 'camvid/student/seed-0',
                            'camvid/student/seed-1'}
+    logs = tmp_path / 'docs/results/camvid'
+    assert {path.stem for path in logs.iterdir()} == {
+        'student-tune-0.01-100', 'student-0', 'student-1'}
+    last = json.loads((logs / 'student-0.json').read_text().splitlines()[-1])
+    assert last['mIoU'] == record['camvid/student/seed-0']['value']
     assert '| student alone, PSPNet, ResNet-18 of width 16 |' in page.read_text()
     cells = Cells(changed.tasks, tmp_path, dict(camvid=task.data.prepare()))
     chosen, tested = (cells.config(Cell('camvid', 'student', 0, split=split)).val_dataloader
@@ -129,6 +136,25 @@ def test_camvid_from_the_command(tmp_path, monkeypatch):
     assert chosen.dataset.data_prefix == dict(img_path='img_dir/val', seg_map_path='ann_dir/val')
     assert tested.dataset.data_prefix == dict(img_path='img_dir/test', seg_map_path='ann_dir/test')
     assert tested.dataset.img_suffix == '.webp'
+
+
+def test_the_pages_say_what_is_recorded_of_camvid():
+    """Without the images nothing tells whether a record fits them: the figures themselves."""
+    record = json.loads((HOME / STUDIES['camvid'].record).read_text())
+    page = (HOME / 'docs/results.md').read_text().split('<!-- camvid -->')[1].splitlines()
+    readme = (HOME / 'README.md').read_text()
+    figures = {name: [record[key]['value'] for seed in range(CAMVID.seeds)
+                      if (key := f'camvid/{name}/seed-{seed}') in record] for name in CAMVID.rows}
+    whole = {name: values for name, values in figures.items() if len(values) == CAMVID.seeds}
+    assert {'student', 'mlp', 'linear', 'identity', 'cwd', 'fcfd', 'tffd'} <= whole.keys()
+    for name, values in whole.items():
+        line, = (line for line in page if line.startswith(f'| {CAMVID.rows[name].title} |'))
+        assert line.startswith(f'| {CAMVID.rows[name].title} | {statistics.fmean(values):.2f} ± ')
+        added = statistics.fmean(values) - statistics.fmean(whole['student'])
+        assert name == 'student' or f'{added:+.2f} (' in line
+        if name in ('mlp', 'fcfd', 'tffd'):
+            assert f'{CAMVID.rows[name].title} {line.split("|")[3].strip()}' in readme
+    assert f'{statistics.fmean(whole["student"]):.2f} ± ' in readme
 
 
 def test_void_is_left_out_of_loss_and_metric(tmp_path):
