@@ -65,7 +65,8 @@ SEG = Task(
         cwd=Row('CWD (MMRazor)', cwd, thirds(1.), 'teacher', '+3.7'),
         mgd=Row('MGD (MMRazor)', mgd(PIXELS), ALPHA, 'teacher', '+3.8'),
         tffd=Row('Tf-FD', teacher_free(STAGES), FACTOR),
-        student_2x=longer('student', SEG_STUDENT, 'twice as long', 'student', **TWICE)), pairs=TRANSFORMS)
+        student_2x=longer('student', SEG_STUDENT, 'twice as long', 'student', **TWICE)),
+    pairs=TRANSFORMS)
 DET = Task(
     'Detection', 'coco/bbox_mAP', 'mAP', 100, SCENES,
     teachers=dict(teacher=Row('teacher, RetinaNet, width 20', options(**FOUR_TIMES))),
@@ -80,4 +81,5 @@ DET = Task(
         pkd=Row('PKD (MMRazor)', pkd, thirds(3.), 'teacher', '+3.4'),
         mgd=Row('MGD (MMRazor)', mgd('neck'), ALPHA, 'teacher', '+3.2'),
         tffd=Row('Tf-FD', teacher_free(STAGES), FACTOR, None, '+0.99'),
-        student_2x=longer('student', DET_STUDENT, 'twice as long', 'student', **TWICE)), pairs=TRANSFORMS)
+        student_2x=longer('student', DET_STUDENT, 'twice as long', 'student', **TWICE)),
+    pairs=TRANSFORMS)

@@ -1,4 +1,4 @@
-"""The study's statistics: a mean of five seeds, and what a method adds, seed by seed."""
+"""The study's statistics: a mean of several seeds, and what a method adds, seed by seed."""
 import statistics
 from typing import Dict, NamedTuple, Optional, Sequence
 
