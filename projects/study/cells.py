@@ -158,8 +158,7 @@ class Cells:
         for cell in self.all():
             work_dir = self.root / cell.folder
             if (work_dir / RESULT).is_file() and self.result(cell):
-                _, row, run = cell.folder.split('/')
-                logs.keep(work_dir, folder / f'{row}-{run.replace("seed-", "")}.json')
+                logs.keep(work_dir, folder)
 
     def chosen(self, task: str, row: str) -> Optional[float]:
         """The best value on the tune split; None while a value has not been tried."""

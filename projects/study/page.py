@@ -89,10 +89,16 @@ def _line(cells: Cells, task: str, name: str, values: Dict[int, float],
     text = ' '.join(f'{value:g}: {cells.tasks[task].scale * reached:.1f}'
                     for value, reached in cells.tried(task, name).items())
     number = f'{first.value:g}' if row.values or row.like else ''
-    mean, deviation = mean_and_deviation(list(values.values()))
-    figure = f'{mean:.2f} ± {deviation:.2f}'
-    return (f'| {row.title} | {figure} | {gain_text(gain)} | {number} | {text} '
-            f'| {_step(cells.result(first))} | {row.paper} |')
+    return (f'| {row.title} | {mean_text(list(values.values()))} | {gain_text(gain)} '
+            f'| {number} | {text} | {_step(cells.result(first))} | {row.paper} |')
+
+
+def mean_text(values: List[float]) -> str:
+    """A mean and its deviation; of one run its figure."""
+    if len(values) == 1:
+        return f'{values[0]:.2f}'
+    mean, deviation = mean_and_deviation(values)
+    return f'{mean:.2f} ± {deviation:.2f}'
 
 
 def gain_text(gain: Optional[Gain]) -> str:

@@ -6,9 +6,9 @@ from typing import Dict, List, Optional
 from mmdistill_ext.analysis.tables import write_between
 
 from . import picture as study_picture
-from .page import gain_text, pair_lines
+from .page import gain_text, mean_text, pair_lines
 from .real_rows import CHOICE_EPOCHS, CHOICE_SEED, EPOCHS, HELD_OUT, OF, PAIRS, ROWS
-from .stats import Gain, gain_by_seed, mean_and_deviation
+from .stats import Gain, gain_by_seed
 
 PICTURE = 'images/results_cifar100.png'
 
@@ -43,8 +43,8 @@ def lines_of(results: Dict[str, dict]) -> List[str]:
         if last:
             best = list(figures_of(results, name, 'best').values())
             lines.append(
-                f'| {row.title} | {_mean(list(last.values()))} | {_mean(best)} | {len(last)} '
-                f'| {gain_text(gain_of(results, name))} | {row.paper} |')
+                f'| {row.title} | {mean_text(list(last.values()))} | {mean_text(best)} '
+                f'| {len(last)} | {gain_text(gain_of(results, name))} | {row.paper} |')
     pairs = pair_lines(ROWS, {name: figures_of(results, name) for name in ROWS}, PAIRS)
     lines += ['', *pairs] if pairs else []
     missing = [row.title for name, row in ROWS.items() if not figures_of(results, name)]
@@ -101,12 +101,5 @@ def sentence(results: Dict[str, dict]) -> str:
     gains = [f'{ROWS[name].title} {gain_text(gain)}' for name in ('fcfd', 'mlp', 'kd', 'tffd')
              if (gain := gain_of(results, name))]
     return (f'CIFAR-100, ResNet-56 -> ResNet-20, {EPOCHS} of the recipes\' {OF} epochs on a '
-            f'processor. Top-1 of the student alone: {_mean(alone) if alone else "-"}. What '
+            f'processor. Top-1 of the student alone: {mean_text(alone) if alone else "-"}. What '
             f'methods add to one that is trained alike, 95% intervals: {"; ".join(gains)}.')
-
-
-def _mean(values: List[float]) -> str:
-    if len(values) == 1:
-        return f'{values[0]:.2f}'
-    mean, deviation = mean_and_deviation(values)
-    return f'{mean:.2f} ± {deviation:.2f}'

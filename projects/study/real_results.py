@@ -74,8 +74,7 @@ def gather() -> None:
         lines = [f'"{name}": {json.dumps(result)}' for name, result in sorted(found.items())]
         write_whole(RECORD, '{\n' + ',\n'.join(lines) + '\n}\n')
         for name in here():
-            row, run = name.split('/')
-            logs.keep(OUT / name, LOGS / f'{row}-{run.replace("seed-", "")}.json')
+            logs.keep(OUT / name, LOGS)
         for row in PUBLISHED:
             publish(row, found)
         models = yaml.safe_dump(dict(Models=published(found)), sort_keys=False)
