@@ -1,4 +1,4 @@
-"""Trains and judges all rows of the study, and writes docs/results.md.
+"""Trains and judges all rows of the study, and writes docs/results.md and docs/embedded.md.
 
     python -m projects.study
     python -m projects.study --tasks cls --rows student mlp --workers 2 --minutes 30
@@ -24,9 +24,10 @@ from projects.study import real_run  # noqa: E402
 from projects.study.cells import Cells  # noqa: E402
 from projects.study.page import write_page  # noqa: E402
 from projects.study.run import run  # noqa: E402
-from projects.study.tasks import STUDIES, Study  # noqa: E402
+from projects.study.short_page import write_short  # noqa: E402
+from projects.study.tasks import RESULTS, STUDIES, Study  # noqa: E402
 
-OUT, PAGE = Path('work_dirs/study'), Path('docs/results.md')
+OUT = Path('work_dirs/study')
 
 
 def parse_args(study: Study, argv: Optional[Sequence[str]]) -> argparse.Namespace:
@@ -39,7 +40,6 @@ def parse_args(study: Study, argv: Optional[Sequence[str]]) -> argparse.Namespac
     parser.add_argument('--workers', type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument('--minutes', type=float, default=float('inf'),
                         help='start no run after so many')
-    parser.add_argument('--page', type=Path, default=PAGE, help='the page to write')
     return parser.parse_args(argv)
 
 
@@ -54,7 +54,9 @@ def main(study: Study, argv: Optional[Sequence[str]] = None) -> int:
         made_of = {name: task.data.prepare() for name, task in study.tasks.items()}
         cells = Cells(study.tasks, OUT, made_of, record=study.record)
         whole = run(cells, args.tasks, args.rows, args.workers, args.minutes)
-        write_page(cells, args.page, study.marker, study.picture)
+        write_page(cells, study.page, study.marker, study.picture)
+        if study is STUDIES['embedded']:
+            write_short(cells, RESULTS)
         cells.write_record(study.record)
         if study.logs:
             cells.write_logs(study.logs)

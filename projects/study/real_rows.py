@@ -55,7 +55,7 @@ ROWS: Dict[str, RealRow] = dict(  # in the order in which they are run
                          alone_row='student_tffd'),
     tffd_paper=RealRow('Tf-FD, paper', 'configs/tffd/cls/tffd-paper_resnet20_1xb128_cifar100.py',
                        alone_row='student_tffd', values=FACTORS),
-    fcfd_app=RealRow('FCFD, appearance only',
+    fcfd_app=RealRow('FCFD, no path (KD and appearance)',
                      'configs/fcfd/cls/fcfd-app_resnet56_resnet20_1xb64_cifar100.py'),
     tffd_logits=RealRow('Tf-FD, released, with logits of ResNet-56',
                         'configs/tffd/cls/tffd-logits_resnet56_resnet20_1xb128_cifar100.py',
@@ -64,7 +64,8 @@ ROWS: Dict[str, RealRow] = dict(  # in the order in which they are run
 
 
 # Beside what each adds to the student alone.
-PAIRS = (('fcfd', 'kd'), ('mlp', 'kd'), ('fcfd', 'mlp'), ('fcfd', 'fcfd_app'), ('fcfd', 'dkd'))
+PAIRS = (('fcfd', 'kd'), ('mlp', 'kd'), ('fcfd', 'mlp'), ('fcfd', 'fcfd_app'),
+         ('fcfd_app', 'kd'), ('fcfd', 'dkd'))
 
 
 class Run(NamedTuple):

@@ -46,7 +46,7 @@ def kd(weight: float) -> Dict[str, Any]:
 
 
 def dkd(weight: float) -> Dict[str, Any]:
-    """MMRazor's DKD in MMRazor's algorithm, as in its configs; it sums over the batch of 32."""
+    """MMRazor's DKD in MMRazor's algorithm, as in its configs."""
     logits = dict(fc=dict(type='ModuleOutputs', source='head.fc'))
     return dict(model=dict(type='SingleTeacherDistill', distiller=dict(
         type='ConfigurableDistiller', student_recorders=dict(
@@ -54,7 +54,7 @@ def dkd(weight: float) -> Dict[str, Any]:
         teacher_recorders=logits,
         distill_losses=dict(loss_dkd=dict(
             type='DKDLoss', tau=4, alpha=1, beta=2, reduction='batchmean',
-            loss_weight=weight / 32)),
+            loss_weight=weight)),
         loss_forward_mappings=dict(loss_dkd=dict(
             preds_S=dict(from_student=True, recorder='fc'),
             preds_T=dict(from_student=False, recorder='fc'),
@@ -125,7 +125,7 @@ CLS = Task(
                      'deep_teacher', '+1.6'),
         mgd=Row('MGD (MMRazor)', mgd(LAST), ALPHA, 'teacher', '+1.68'),
         dkd=Row('DKD (MMRazor)', dkd, KL_WEIGHT, 'teacher', '+1.47, +3.82'),
-        fcfd_app=ablation('appearance only', num=0),
+        fcfd_app=ablation('no path (KD and appearance)', num=0),
         fcfd_s2t=ablation('student to teacher only', num=2, directions='s2t'),
         fcfd_t2s=ablation('teacher to student only', num=2, directions='t2s'),
         fcfd_1=ablation('1 path', num=1),

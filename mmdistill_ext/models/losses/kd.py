@@ -51,8 +51,8 @@ def decoupled_kl(student: Tensor, teacher: Tensor, labels: Tensor, tau: float, t
 class DecoupledKLLoss(nn.Module):
     """DKD (Zhao et al., CVPR 2022): the KL split into target and other classes.
 
-    MMRazor's ``DKDLoss`` ignores ``reduction`` and sums over the batch, and it takes the
-    logarithm of probabilities that can be zero.
+    MMRazor's ``DKDLoss`` sums over the batch with every ``reduction`` but 'batchmean', and it takes
+    the logarithm of probabilities that can be zero.
 
     Args:
         tau (float): Temperature. Defaults to 1.

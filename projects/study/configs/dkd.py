@@ -15,9 +15,8 @@ model = dict(
         type='ConfigurableDistiller',
         student_recorders=dict(logits, labels=dict(type='ModuleInputs', source='head.loss_module')),
         teacher_recorders=logits,
-        # It sums over the batch of 64, whatever its reduction says.
         distill_losses=dict(loss_dkd=dict(
-            type='DKDLoss', tau=4, alpha=1, beta=2, loss_weight=1 / 64)),
+            type='DKDLoss', tau=4, alpha=1, beta=2, reduction='batchmean')),
         loss_forward_mappings=dict(loss_dkd=dict(
             preds_S=dict(from_student=True, recorder='fc'),
             preds_T=dict(from_student=False, recorder='fc'),
