@@ -12,6 +12,7 @@ from mmrazor.registry import MODELS
 
 from mmdistill_ext.analysis.figures import BLUE, GREY, ORANGE
 from mmdistill_ext.datasets import SceneSettings, make_data
+from projects.study import short_page
 from projects.study.cells import Cell, Cells, teacher_cell
 from projects.study.data import Scenes
 from projects.study.page import write_page
@@ -20,6 +21,7 @@ from projects.study.rows import thirds
 from projects.study.run import run, wanted
 from projects.study.stats import Gain, gain_by_seed, mean_and_deviation, paired_gain
 from projects.study.tasks import STUDIES
+from projects.where import HOME
 
 TASKS = {name: task for study in STUDIES.values() for name, task in study.tasks.items()}
 ROWS = [(task, row) for task in TASKS for row in TASKS[task].rows]
@@ -192,3 +194,25 @@ def another_choice_or_teacher_makes_seeds_stale(cells, folder):
 
 def change(path, **keys):
     path.write_text(json.dumps({**json.loads(path.read_text()), **keys}))
+
+
+def test_the_short_table_says_what_is_recorded():
+    """Means over the seeds of the differences, in the task's column."""
+    record = json.loads((HOME / 'docs/results.json').read_text())
+
+    def values(task, row):
+        return [record[f'{task}/{row}/seed-{seed}']['value'] for seed in range(5)]
+
+    table = (HOME / 'docs/results.md').read_text().split('<!-- embedded -->')[1].splitlines()
+    cells = {line.split(' | ')[0].strip('| '): line.strip('|').split('|')[1:] for line in table}
+    for column, task in enumerate(('cls', 'seg', 'det')):
+        rows = TASKS[task].rows
+        alone = math.fsum(values(task, 'student')) / 5 * TASKS[task].scale
+        assert cells['student alone'][column].strip().startswith(f'{alone:.2f} ± ')
+        shown = [row for row in short_page.ROWS if row in rows]
+        assert {'mlp', 'fcfd', 'tffd', 'student_2x'} <= set(shown)
+        for row in shown:
+            title = rows[row].title if row != 'student_2x' else 'student alone, twice as long'
+            gain = math.fsum(values(task, row)) / 5 * TASKS[task].scale - alone
+            title = title.replace('FCFD, 2 paths', 'FCFD')
+            assert cells[title][column].strip(' *').startswith(f'{gain:+.2f} (')
