@@ -5,5 +5,7 @@ _base_ = '../../../configs/fcfd/cls/fcfd_resnet56_resnet20_1xb64_cifar100.py'
 custom_imports = dict(
     imports=['mmdistill_ext', 'projects.study.cifar'], allow_failed_imports=False)
 
+train_dataloader = dict(
+    num_workers=0, persistent_workers=False, dataset=dict(type='StudyCIFAR100'))
 test_dataloader = dict(
     num_workers=0, persistent_workers=False, dataset=dict(type='StudyCIFAR100'))
