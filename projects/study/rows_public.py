@@ -2,15 +2,13 @@
 from pathlib import Path
 
 from .data import VOC, CamVid
-from .rows import TRANSFORMS, Row, Task, decay, longer, options, teacher_free, transform
+from .rows import TRANSFORMS, Row, Task, decay, options, teacher_free, transform
 from .rows_dense import PIXELS, cwd, det_fcfd, pkd, seg_fcfd
 
 LAST = 'backbone.layer4'
 STAGES = ('backbone.layer1', 'backbone.layer2', 'backbone.layer3', LAST)
 DECAY, ALPHA = (1e-3, 1e-2, 1e-1), (1e-5, 1e-4, 1e-3)
 WEIGHT, FACTOR = (.1, 1., 10.), (1., 10., 100.)
-LONG = dict(train_cfg__max_epochs=100, train_cfg__val_interval=16)
-SEG_STUDENT = Row('student alone, PSPNet, ResNet-18 of width 16', decay, DECAY)
 # Both networks have 128 channels there: the identity can be compared with the transforms.
 SEG = Task(
     'Segmentation on CamVid', 'mIoU', 'mIoU', 1,
@@ -21,10 +19,11 @@ SEG = Task(
            '(projects/study/README.md)',
            '367 images to train on, 101 to choose on, 233 to test on', 'test', 'val'),
     teachers=dict(
-        teacher=Row('teacher, PSPNet, ResNet-34 of width 16', options(**LONG)),
+        teacher=Row('teacher, PSPNet, ResNet-34 of width 16', options(
+            train_cfg__max_epochs=100, train_cfg__val_interval=16)),
         weak_teacher=Row('weak teacher, the same for 30 epochs', options())),
     rows=dict(
-        student=SEG_STUDENT,
+        student=Row('student alone, PSPNet, ResNet-18 of width 16', decay, DECAY),
         mlp=Row('channel MLP', transform(LAST, 'MLPConnector'), ALPHA, 'teacher', '+3.6'),
         linear=Row('linear transform', transform(LAST, 'LinearConnector'), ALPHA, 'teacher',
                    '+1.5'),
@@ -43,8 +42,7 @@ SEG = Task(
                      teacher='weak_teacher', like='mlp'),
         identity_weak=Row('L2 without transform, weak teacher',
                           transform(LAST, 'IdentityConnector'), teacher='weak_teacher',
-                          like='identity'),
-        student_long=longer('student', SEG_STUDENT, '100 epochs', 'student', **LONG)),
+                          like='identity')),
     seeds=3, pairs=(*TRANSFORMS, ('mlp_pixels', 'identity_pixels'),
                     ('mlp_pixels', 'mlp'), ('mlp_weak', 'identity_weak')))
 DET = Task(
