@@ -37,7 +37,7 @@ SEG = Task(
                        ALPHA, 'teacher'),
         identity_pixels=Row('L2 without transform, before the classifier',
                             transform(PIXELS, 'IdentityConnector'), ALPHA, 'teacher'),
-        # Whether a teacher that is hardly ahead turns the order round at the paper's place.
+        # Whether a weak teacher turns the order round at the paper's place.
         mlp_weak=Row('channel MLP, weak teacher', transform(LAST, 'MLPConnector'),
                      teacher='weak_teacher', like='mlp'),
         identity_weak=Row('L2 without transform, weak teacher',
