@@ -65,7 +65,7 @@ ROWS: Dict[str, RealRow] = dict(  # in the order in which they are run
 
 # Beside what each adds to the student alone.
 PAIRS = (('fcfd', 'kd'), ('mlp', 'kd'), ('fcfd', 'mlp'), ('fcfd', 'fcfd_app'),
-         ('fcfd_app', 'kd'), ('fcfd', 'dkd'))
+         ('fcfd_app', 'kd'), ('fcfd', 'dkd'), ('mlp', 'dkd'))
 
 
 class Run(NamedTuple):
