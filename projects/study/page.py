@@ -95,6 +95,8 @@ def _line(cells: Cells, task: str, name: str, values: Dict[int, float],
 
 def mean_text(values: List[float]) -> str:
     """A mean and its deviation; of one run its figure."""
+    if not values:
+        return '-'
     if len(values) == 1:
         return f'{values[0]:.2f}'
     mean, deviation = mean_and_deviation(values)

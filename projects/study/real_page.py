@@ -101,5 +101,5 @@ def sentence(results: Dict[str, dict]) -> str:
     gains = [f'{ROWS[name].title} {gain_text(gain)}' for name in ('fcfd', 'mlp', 'kd', 'tffd')
              if (gain := gain_of(results, name))]
     return (f'CIFAR-100, ResNet-56 -> ResNet-20, {EPOCHS} of the recipes\' {OF} epochs on a '
-            f'processor. Top-1 of the student alone: {mean_text(alone) if alone else "-"}. What '
+            f'processor. Top-1 of the student alone: {mean_text(alone)}. What '
             f'methods add to one that is trained alike, 95% intervals: {"; ".join(gains)}.')

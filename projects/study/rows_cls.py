@@ -1,10 +1,13 @@
 """The study's classification rows."""
 from typing import Any, Dict
 
+from mmengine.config import Config
+
 from mmdistill_ext.datasets import SceneSettings
 
 from .data import Scenes
 from .rows import (
+    CONFIGS,
     Changes,
     Row,
     Task,
@@ -46,19 +49,10 @@ def kd(weight: float) -> Dict[str, Any]:
 
 
 def dkd(weight: float) -> Dict[str, Any]:
-    """MMRazor's DKD in MMRazor's algorithm, as in its configs."""
-    logits = dict(fc=dict(type='ModuleOutputs', source='head.fc'))
-    return dict(model=dict(type='SingleTeacherDistill', distiller=dict(
-        type='ConfigurableDistiller', student_recorders=dict(
-            logits, labels=dict(type='ModuleInputs', source='head.loss_module')),
-        teacher_recorders=logits,
-        distill_losses=dict(loss_dkd=dict(
-            type='DKDLoss', tau=4, alpha=1, beta=2, reduction='batchmean',
-            loss_weight=weight)),
-        loss_forward_mappings=dict(loss_dkd=dict(
-            preds_S=dict(from_student=True, recorder='fc'),
-            preds_T=dict(from_student=False, recorder='fc'),
-            gt_labels=dict(from_student=True, recorder='labels', data_idx=1))))))
+    """MMRazor's DKD in MMRazor's algorithm, as CIFAR-100's row has it."""
+    distiller = Config.fromfile(CONFIGS / 'dkd.py').model.distiller
+    distiller.distill_losses.loss_dkd.loss_weight = weight
+    return dict(model=dict(type='SingleTeacherDistill', distiller=distiller))
 
 
 def smoothing(share: float) -> Dict[str, Any]:
